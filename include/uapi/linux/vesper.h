@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: ((GPL-2.0-only WITH Linux-syscall-note) OR BSD-3-Clause) */
+/*
+ * VESPER host module: the ABI of its two device nodes.
+ *
+ * /dev/vesper-attach is for a VMM: one open file is one attached guest, for as
+ * long as the file is open. /dev/vesper is for the operator. Integers have the
+ * machine's byte order. Reserved fields and unknown flags must be zero
+ * (EINVAL); an unknown ioctl gets ENOTTY.
+ */
+#ifndef _LINUX_VESPER_H
+#define _LINUX_VESPER_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+#define VESPER_ABI_MAJOR	1
+#define VESPER_ABI_MINOR	0
+#define VESPER_ABI_VERSION	((VESPER_ABI_MAJOR << 16) | VESPER_ABI_MINOR)
+
+#define VESPER_NAME_LEN		64	/* with the terminating NUL */
+#define VESPER_RELEASE_LEN	128
+#define VESPER_TEXT_LEN		256
+#define VESPER_MAX_VCPUS	4096
+#define VESPER_MAX_MESSAGE	16384	/* bytes of a loader message */
+
+#define VESPER_IOC_MAGIC	0xb5
+
+/* ---- /dev/vesper-attach ------------------------------------------------- */
+
+/**
+ * struct vesper_attach - take a name and become a domain
+ * @abi_version: in: VESPER_ABI_VERSION of the caller; out: the module's, also
+ *		 when the call fails with EPROTONOSUPPORT because the major
+ *		 numbers differ
+ * @flags: 0
+ * @device_abi: out: version of the device ABI the module speaks, for the
+ *		device's configuration space
+ * @max_fragment: out: as in struct virtio_vesper_config
+ * @max_buffer_pages: out: likewise
+ * @max_channels: out: likewise
+ * @features: out: device feature bits the module can serve
+ * @name: in: domain name, NUL-terminated: [A-Za-z0-9_.-], no leading dot, one
+ *	  path component, not "host"
+ *
+ * Errors: EEXIST (name attached already), EINVAL (name), ENOSPC (limit on
+ * domains), EBUSY (this file has attached already), EPROTONOSUPPORT.
+ */
+struct vesper_attach {
+	__u32 abi_version;
+	__u32 flags;
+	__u32 device_abi;
+	__u32 max_fragment;
+	__u32 max_buffer_pages;
+	__u32 max_channels;
+	__u64 features;
+	__u64 reserved[4];
+	__u8 name[VESPER_NAME_LEN];
+};
+
+/**
+ * struct vesper_message - pass on one message from the guest
+ * @queue: VIRTIO_VESPER_VQ_CONTROL or _NOTIFY
+ * @request_len: bytes at @request
+ * @reply_cap: room at @reply
+ * @reply_len: out: bytes written at @reply, 0 on the notify queue
+ * @request: address of the message as the guest sent it
+ * @reply: address for the answer
+ *
+ * Returns 0 when the message was understood, whatever the answer says. EPROTO:
+ * the guest broke the protocol; the VMM marks the device broken.
+ */
+struct vesper_message {
+	__u32 queue;
+	__u32 request_len;
+	__u32 reply_cap;
+	__u32 reply_len;
+	__u64 request;
+	__u64 reply;
+	__u64 reserved[2];
+};
+
+/**
+ * struct vesper_segment - a run of guest memory in the VMM's address space
+ */
+struct vesper_segment {
+	__u64 addr;
+	__u64 len;
+};
+
+/**
+ * struct vesper_lend - pass on one element of the lend queue
+ * @cookie: not 0; comes back in the VESPER_EVENT_RETURN that ends the loan
+ * @request: address of the fragment message as the guest sent it
+ * @request_len: its length
+ * @nr_segments: number of segments, at most VIRTIO_VESPER_MAX_FRAGMENT
+ * @segments: address of an array of struct vesper_segment: page-aligned whole
+ *	      pages of guest RAM, nothing else
+ *
+ * Returns 0 when the pages are pinned; otherwise the VMM returns the element
+ * to the guest with errno as its status. ENOMEM: the caller's RLIMIT_MEMLOCK
+ * is too small. EFAULT/EINVAL: the segments. EOPNOTSUPP: memory that cannot be
+ * pinned (guest RAM in a file on a real file system). EPROTO: as above.
+ */
+struct vesper_lend {
+	__u64 cookie;
+	__u64 request;
+	__u32 request_len;
+	__u32 nr_segments;
+	__u64 segments;
+	__u64 reserved[2];
+};
+
+/**
+ * struct vesper_buffers - the guest has posted buffers on the loader queue
+ * @count: how many more
+ * @size: bytes in each, at least 512, at most VESPER_MAX_MESSAGE
+ */
+struct vesper_buffers {
+	__u32 count;
+	__u32 size;
+};
+
+/**
+ * struct vesper_notice - the VM changes state
+ * @what: VESPER_NOTICE_*
+ * @value: RUN_STATE: VESPER_RUN_*
+ *
+ * RESET returns only when nothing refers to guest memory any more and the host
+ * has its copy of what was unread; every loan is over then without a RETURN.
+ */
+struct vesper_notice {
+	__u32 what;
+	__u32 value;
+	__u64 reserved;
+};
+
+#define VESPER_NOTICE_RESET		1 /* device or machine reset */
+#define VESPER_NOTICE_SHUTDOWN		2 /* guest asked to power off */
+#define VESPER_NOTICE_RUN_STATE		3
+#define VESPER_NOTICE_MIGRATION		4 /* @value: 1 begins, 0 ended */
+#define VESPER_NOTICE_BROKEN		5 /* the VMM marked the device broken */
+
+#define VESPER_RUN_RUNNING		1
+#define VESPER_RUN_PAUSED		2
+#define VESPER_RUN_STOPPED		3 /* any other reason not to run */
+
+/**
+ * struct vesper_vcpus - thread ids of the virtual CPUs, by CPU index
+ * @count: entries at @tids, at most VESPER_MAX_VCPUS
+ * @tids: address of an array of __s32, in the caller's pid namespace
+ */
+struct vesper_vcpus {
+	__u32 count;
+	__u32 reserved;
+	__u64 tids;
+};
+
+/*
+ * read() gives one event each: this head, then @len bytes. EAGAIN when there is
+ * none; poll() tells. A RETURN is never held up by LOADER messages, which are
+ * only given out while the guest has buffers posted.
+ */
+struct vesper_event {
+	__u32 type;
+	__u32 len;
+	__u64 cookie;
+	__u32 status;
+	__u32 reserved;
+};
+
+#define VESPER_EVENT_RETURN	1 /* loan @cookie is over, for @status */
+#define VESPER_EVENT_LOADER	2 /* a message for the next loader buffer */
+#define VESPER_EVENT_BROKEN	3 /* mark the device broken */
+
+#define VESPER_IOC_ATTACH	_IOWR(VESPER_IOC_MAGIC, 0x00, struct vesper_attach)
+#define VESPER_IOC_MESSAGE	_IOWR(VESPER_IOC_MAGIC, 0x01, struct vesper_message)
+#define VESPER_IOC_LEND		_IOW(VESPER_IOC_MAGIC, 0x02, struct vesper_lend)
+#define VESPER_IOC_BUFFERS	_IOW(VESPER_IOC_MAGIC, 0x03, struct vesper_buffers)
+#define VESPER_IOC_NOTICE	_IOW(VESPER_IOC_MAGIC, 0x04, struct vesper_notice)
+#define VESPER_IOC_VCPUS	_IOW(VESPER_IOC_MAGIC, 0x05, struct vesper_vcpus)
+
+/* ---- /dev/vesper -------------------------------------------------------- */
+
+/**
+ * struct vesper_info - which module is this
+ * @abi_version: VESPER_ABI_VERSION of the module
+ * @device_abi: version of the device ABI it speaks
+ */
+struct vesper_info {
+	__u32 abi_version;
+	__u32 device_abi;
+	__u32 domains;
+	__u32 max_domains;
+	__u64 reserved[6];
+};
+
+/**
+ * struct vesper_domain - one entry of VESPER_IOC_DOMAINS
+ * @state: VESPER_DOMAIN_*
+ * @run_state: VESPER_RUN_*, 0 if the VMM never said
+ * @vmm_pid: process that attached, in the caller's pid namespace
+ * @guest_abi: device ABI version of the guest's driver, 0 before its hello
+ * @load_policy: VIRTIO_VESPER_POLICY_*
+ * @lent_pages: pages of the guest that are pinned now
+ */
+struct vesper_domain {
+	__u8 name[VESPER_NAME_LEN];
+	__u32 state;
+	__u32 run_state;
+	__s32 vmm_pid;
+	__u32 guest_abi;
+	__u32 nr_cpus;
+	__u32 load_policy;
+	__u32 modules;
+	__u32 channels;
+	__u64 lent_pages;
+	__u64 tsc_khz;
+	__u64 tsc_anchor;
+	__u64 realtime_ns;
+	__u8 boot_id[16];
+	__u8 release[VESPER_RELEASE_LEN];
+	__u8 vermagic[VESPER_RELEASE_LEN];
+	__u64 reserved[8];
+};
+
+#define VESPER_DOMAIN_ATTACHED	1 /* a VMM, no word from a guest driver */
+#define VESPER_DOMAIN_READY	2 /* the guest driver is there */
+#define VESPER_DOMAIN_BROKEN	3 /* the guest broke the protocol */
+#define VESPER_DOMAIN_DEAD	4 /* the VMM is gone, data is kept */
+
+/**
+ * struct vesper_module - one entry of VESPER_IOC_MODULES
+ * @state: VESPER_MODULE_*
+ * @status: errno value of the last failed request on it, or 0
+ */
+struct vesper_module {
+	__u8 name[VESPER_NAME_LEN];
+	__u32 state;
+	__u32 status;
+	__u32 channels;
+	__u32 reserved0;
+	__u64 image_len;
+	__u64 loaded_ns;	/* wall clock of the load */
+	__u64 reserved[4];
+};
+
+#define VESPER_MODULE_LOADING	1
+#define VESPER_MODULE_LIVE	2
+#define VESPER_MODULE_UNLOADING	3
+#define VESPER_MODULE_DRAINING	4 /* gone in the guest, unread data here */
+
+/**
+ * struct vesper_buffer - one entry of VESPER_IOC_BUFFERS_OF
+ * @produced: sub-buffers closed by the guest
+ * @consumed: sub-buffers read on the host
+ * @lost: records dropped in the guest because the buffer was full
+ * @unread_bytes: without padding
+ */
+struct vesper_buffer {
+	__u8 module[VESPER_NAME_LEN];
+	__u8 channel[VESPER_NAME_LEN];
+	__u32 buffer;
+	__u32 flags;		/* VIRTIO_VESPER_CHAN_* */
+	__u32 subbuf_size;
+	__u32 n_subbufs;
+	__u64 produced;
+	__u64 consumed;
+	__u64 lost;
+	__u64 unread_bytes;
+	__u64 reserved[4];
+};
+
+/**
+ * struct vesper_list - argument of the listing calls
+ * @capacity: in: room at @entries, in entries
+ * @count: out: how many there are; those beyond @capacity are not written
+ * @entry_size: in: sizeof the entry, so that entries can grow
+ * @entries: address of an array
+ * @domain: which domain, where the call is about one; ENODEV if there is none
+ */
+struct vesper_list {
+	__u32 capacity;
+	__u32 count;
+	__u32 entry_size;
+	__u32 reserved;
+	__u64 entries;
+	__u8 domain[VESPER_NAME_LEN];
+};
+
+/**
+ * struct vesper_load - load a module into a guest (A1 to A4)
+ * @image: address of the image: a module file, plain or xz-compressed
+ * @image_len: its bytes, at most VIRTIO_VESPER_MAX_IMAGE
+ * @params: address of the parameter string, as insmod would pass it
+ * @params_len: its bytes, without a terminator
+ * @timeout_ms: give up waiting after so long; 0 waits for ever
+ * @status: out: errno value the guest gave, 0 if it loaded
+ * @stage: out: VIRTIO_VESPER_STAGE_*
+ * @domain: which guest
+ * @module: in: name by which it is listed and its files are found
+ * @text: out: the guest's sentence, if it had one
+ *
+ * Returns 0 when the guest answered, whatever it said in @status. Errors: ENODEV
+ * (no such domain), ENOTCONN (no driver in the guest), EEXIST (loaded already),
+ * EFBIG, EINVAL, ETIMEDOUT (the guest works on: the module shows as loading),
+ * EINTR (a signal: a request not yet begun is withdrawn), EPIPE (the guest went
+ * away), EBUSY (limit on queued requests).
+ */
+struct vesper_load {
+	__u64 image;
+	__u64 params;
+	__u32 image_len;
+	__u32 params_len;
+	__u32 timeout_ms;
+	__u32 status;
+	__u32 stage;
+	__u32 flags;
+	__u8 domain[VESPER_NAME_LEN];
+	__u8 module[VESPER_NAME_LEN];
+	__u8 text[VESPER_TEXT_LEN];
+	__u64 reserved[4];
+};
+
+/**
+ * struct vesper_unload - unload a module that was loaded this way (C1 to C8)
+ *
+ * Fields and errors as in struct vesper_load; ENOENT: not loaded by VESPER.
+ */
+struct vesper_unload {
+	__u32 timeout_ms;
+	__u32 status;
+	__u32 stage;
+	__u32 flags;
+	__u8 domain[VESPER_NAME_LEN];
+	__u8 module[VESPER_NAME_LEN];
+	__u8 text[VESPER_TEXT_LEN];
+	__u64 reserved[4];
+};
+
+#define VESPER_IOC_INFO		_IOR(VESPER_IOC_MAGIC, 0x40, struct vesper_info)
+#define VESPER_IOC_DOMAINS	_IOWR(VESPER_IOC_MAGIC, 0x41, struct vesper_list)
+#define VESPER_IOC_MODULES	_IOWR(VESPER_IOC_MAGIC, 0x42, struct vesper_list)
+#define VESPER_IOC_BUFFERS_OF	_IOWR(VESPER_IOC_MAGIC, 0x43, struct vesper_list)
+#define VESPER_IOC_LOAD		_IOWR(VESPER_IOC_MAGIC, 0x44, struct vesper_load)
+#define VESPER_IOC_UNLOAD	_IOWR(VESPER_IOC_MAGIC, 0x45, struct vesper_unload)
+
+/* ---- relay files -------------------------------------------------------- */
+
+/**
+ * struct vesper_position - for consumers that map a relay file
+ * @produced: out: sub-buffers there to be read, since the channel opened
+ * @consumed: GET, out: sub-buffers done with; CONSUME, in: take it this far
+ * @lost: out: records dropped in the guest
+ * @subbuf_size: out
+ * @n_subbufs: out
+ * @padding: out: unused bytes at the end of sub-buffer number @consumed
+ * @flags: out: VESPER_POSITION_ENDED
+ */
+struct vesper_position {
+	__u64 produced;
+	__u64 consumed;
+	__u64 lost;
+	__u32 subbuf_size;
+	__u32 n_subbufs;
+	__u32 padding;
+	__u32 flags;
+	__u64 reserved[3];
+};
+
+#define VESPER_POSITION_ENDED	(1u << 0) /* no more will ever come */
+
+#define VESPER_IOC_POSITION	_IOR(VESPER_IOC_MAGIC, 0x80, struct vesper_position)
+#define VESPER_IOC_CONSUME	_IOWR(VESPER_IOC_MAGIC, 0x81, struct vesper_position)
+
+#endif /* _LINUX_VESPER_H */
