@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# VESPER: what there is to do. 'make help' lists it. Everything that needs a
+# tool chain or a virtual machine runs inside a Debian root that 'make setup'
+# prepares in a cache outside the clone; see env/.
+
+SHELL := /bin/bash
+TOP := $(CURDIR)
+IN_ROOT := env/in-root --
+# Where the kernel tree is seen inside the root.
+ROOT_KDIR := /opt/vesper/kernel/build
+PREFIX ?= /usr/local
+export KERNEL V W
+
+.DEFAULT_GOAL := help
+.PHONY: help setup modules modules_install tools install guest demo test qtest shell check \
+	clean env-update
+
+help: ## list the targets
+	@echo 'usage: make TARGET [KDIR=kernel-tree] [KERNEL=release-or-flavour] [V=1]'
+	@sed -n 's/^\([a-z_-]*\):.*## /  \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
+	@echo 'The cache is in $${VESPER_CACHE:-~/.cache/vesper}; logs of runs are in build/logs.'
+
+setup: ## prepare root, kernel tree and QEMU in the cache (all others do it, too)
+	@env/setup
+
+modules: ## kernel modules, for the stock Debian kernel or for KDIR
+ifdef KDIR
+	$(MAKE) -C $(KDIR) M=$(TOP) modules
+else
+	@env/setup root kernel
+	@$(IN_ROOT) bash -c 'make -j$$(nproc) -C $(ROOT_KDIR) M=$(TOP) modules'
+endif
+
+modules_install: modules ## install the modules below INSTALL_MOD_PATH
+ifdef KDIR
+	$(MAKE) -C $(KDIR) M=$(TOP) modules_install
+else
+	@env/install-modules
+endif
+
+tools: ## the command-line tools, into build/bin
+	@env/setup root
+	@$(IN_ROOT) env/lib/cargo-build
+
+install: tools ## install the tools below DESTDIR and PREFIX
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 build/bin/* $(DESTDIR)$(PREFIX)/bin
+
+guest: modules ## the guest VM's initramfs, into build/
+	@env/setup
+	@$(IN_ROOT) env/guest-initramfs
+
+demo: guest tools ## the main job, shown step by step
+	@env/host-vm --boot fast --name demo --timeout 900 -- demo/run
+
+test: guest tools ## every test; the last line has the totals
+	@env/test
+
+qtest: ## the QEMU device's own test
+	@env/setup root qemu
+	@$(IN_ROOT) env/lib/qtest
+
+shell: guest tools ## a host VM to try things in, with a guest running
+	@env/host-vm --boot fast --name shell --timeout 0 --interactive -- env/shell-init
+
+check: ## formatting, lints and style of everything
+	@env/setup
+	@env/check
+
+clean: ## remove what was built in the clone; the cache stays
+	@if [ -d "$$(env/cache-entry kernel)" ]; then \
+		$(IN_ROOT) make -C $(ROOT_KDIR) M=$(TOP) clean; fi
+	rm -rf build
+
+env-update: ## move the pins of env/versions.lock to what the archive has now
+	@env/update
