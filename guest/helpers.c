@@ -1,0 +1,4 @@
+// SPDX-License-Identifier: GPL-2.0
+/* C that only a macro or an inline function of the kernel can provide. */
+
+#include "helpers.h"

@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Headers from which bindgen makes what the kernel crate does not have. */
+
+#include <linux/debugfs.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/relay.h>
+#include <linux/vmalloc.h>
+
+#include <linux/vesper.h>
+#include <linux/virtio_vesper.h>
+
+#include "helpers.h"
