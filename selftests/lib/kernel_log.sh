@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The kernel logs of host and guests as witnesses: after every test the part
+# that is new is searched for what a healthy kernel does not say.
+#
+# A test that makes a kernel complain on purpose declares it beforehand, in a
+# comment of its own:
+#
+#	# kernel-log: host|guest COUNT REGEX
+#
+# Exactly COUNT lines must then match REGEX; they are not held against it.
+
+KERNEL_LOG_BAD='WARNING:|BUG:|BUG |Oops|Kernel panic|general protection fault'
+KERNEL_LOG_BAD+='|unable to handle|possible recursive locking|circular locking'
+KERNEL_LOG_BAD+='|inconsistent lock state|suspicious RCU usage|bad unlock balance'
+KERNEL_LOG_BAD+='|Bad rss-counter|blocked for more than|soft lockup|hard LOCKUP'
+KERNEL_LOG_BAD+='|rcu.*(stall|detected)|scheduling while atomic|sleeping function'
+KERNEL_LOG_BAD+='|list_(add|del) corruption|refcount_t|UBSAN|KASAN|KFENCE|kmemleak'
+KERNEL_LOG_BAD+='|rust_kernel: panicked|Call Trace'
+
+# Number of lines a log has now: where the next look begins.
+kernel_log_mark() { # FILE
+	if [[ -r $1 ]]; then wc -l <"$1"; else echo 0; fi
+}
+
+# Searches FILE behind line MARK, for the test script SCRIPT, as WHO.
+kernel_log_scan() { # WHO FILE MARK SCRIPT
+	local who=$1 new declared status=0 side count regex found
+
+	[[ -r $2 ]] || return 0
+	new=$(tail -n +"$(($3 + 1))" "$2" | tr -d '\r')
+	declared=$(sed -n "s/^# kernel-log: $who //p" "$4")
+	while read -r count regex; do
+		[[ -n $count ]] || continue
+		found=$(grep -cE "$regex" <<<"$new")
+		if ((found != count)); then
+			echo "$who's kernel log has $found lines of /$regex/, declared: $count"
+			status=1
+		fi
+		new=$(grep -vE "$regex" <<<"$new")
+	done <<<"$declared"
+	side=$(grep -E "$KERNEL_LOG_BAD" <<<"$new")
+	if [[ -n $side ]]; then
+		echo "$who's kernel log:"
+		grep -E -A12 "$KERNEL_LOG_BAD" <<<"$new" | head -60
+		status=1
+	fi
+	return $status
+}
