@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The commands of env/guest-vm. State of guest NAME is in /run/vesper/NAME:
+# pid, qmp.sock, agent.sock, console (a link to the log). Sourced.
+
+state=/run/vesper
+
+fail() {
+	echo "guest-vm: $1" >&2
+	exit "${2:-2}"
+}
+
+running() { [[ -s $state/$1/pid ]] && kill -0 "$(<"$state/$1/pid")" 2>/dev/null; }
+need_running() { running "$1" || fail "no guest '$1' is running" 125; }
+
+guest_pid() { need_running "$1" && cat "$state/$1/pid"; }
+guest_console() { readlink "$state/$1/console"; }
+guest_list() {
+	local dir
+	for dir in "$state"/*/; do
+		dir=${dir%/}
+		if running "${dir##*/}"; then echo "${dir##*/}"; fi
+	done
+}
+
+guest_start() {
+	local name=${1:?no name} append='' smp=1 mem=512 domain='' options='' device=1 user=''
+	local initramfs=$VESPER_TOP/build/guest.cpio kernel='' wait=180 dir log args=()
+	local qemu=/opt/vesper/qemu
+	shift
+	while (($#)); do
+		case $1 in
+		--) shift; break ;;
+		--no-device) device=; shift; continue ;;
+		--no-autoload) append+=" vesper.noauto"; shift; continue ;;
+		--no-wait) wait=0; shift; continue ;;
+		--append | --smp | --mem | --domain | --device-opts | --initramfs | --kernel | --user | --wait)
+			(($# >= 2)) || fail "$1 needs a value" ;;
+		*) fail "unknown option $1" ;;
+		esac
+		case $1 in
+		--append) append+=" $2" ;;
+		--smp) smp=$2 ;;
+		--mem) mem=$2 ;;
+		--domain) domain=$2 ;;
+		--device-opts) options=,$2 ;;
+		--initramfs) initramfs=$2 ;;
+		--kernel) kernel=$2 ;;
+		--user) user=$2 ;;
+		--wait) wait=$2 ;;
+		esac
+		shift 2
+	done
+	[[ $name =~ ^[A-Za-z0-9_-][A-Za-z0-9_.-]*$ ]] || fail "'$name' is no name for a guest"
+	! running "$name" || fail "guest '$name' is running already"
+	[[ -e $initramfs ]] || fail "no initramfs $initramfs: run 'make guest' first"
+	[[ -c /dev/kvm ]] || fail "no /dev/kvm here: run this inside the host VM (env/host-vm)"
+	kernel=${kernel:-/usr/lib/modules/$(cat /opt/vesper/kernel/release)/vmlinuz}
+
+	dir=$state/$name
+	log=${VESPER_LOG:-/tmp}
+	rm -rf "$dir"
+	mkdir -p "$dir"
+	# A second guest of that name must not overwrite the first one's console.
+	local console=$log/$name-console.log n=1
+	while [[ -e $console ]]; do
+		n=$((n + 1))
+		console=$log/$name-console.$n.log
+	done
+	: >"$console"
+	ln -s "$console" "$dir/console"
+
+	if [[ -n $device ]] && grep -q '"virtio-vesper-pci"' $qemu/devices; then
+		args+=(-device "virtio-vesper-pci,id=vesper${domain:+,domain=$domain}$options")
+	fi
+	if [[ -n $user ]]; then
+		args+=(-run-with "user=$user")
+		chmod 777 "$dir"
+		chown "$user" "$dir" "$console"
+	fi
+	setsid $qemu/qemu-system-x86_64 -name "$name" -nodefaults -no-user-config -display none \
+		-L /usr/share/seabios -L /usr/share/qemu \
+		-machine q35 -accel kvm -cpu max -smp "$smp" -m "$mem" \
+		-kernel "$kernel" -initrd "$initramfs" \
+		-append "console=ttyS0 ignore_loglevel panic=0 vesper.name=$name$append" \
+		-serial "file:$console" -pidfile "$dir/pid" \
+		-qmp "unix:$dir/qmp.sock,server=on,wait=off" \
+		-device virtio-serial-pci \
+		-chardev "socket,id=agent,path=$dir/agent.sock,server=on,wait=off" \
+		-device virtserialport,chardev=agent,name=vesper.agent \
+		"${args[@]}" "$@" </dev/null >"$log/$name-qemu.log" 2>&1 &
+	local child=$!
+	disown "$child"
+	while [[ ! -S $dir/agent.sock || ! -s $dir/pid ]]; do
+		kill -0 "$child" 2>/dev/null || {
+			cat "$log/$name-qemu.log" >&2
+			fail "QEMU of guest '$name' did not start (log: $log/$name-qemu.log)" 125
+		}
+		sleep 0.1
+	done
+	((wait == 0)) || guest_wait "$name" "$wait"
+}
+
+guest_wait() {
+	local limit=${2:-180}
+	guest_exec --timeout "$limit" "$1" true || fail \
+		"guest '$1' did not come up within $limit s; its console: $(guest_console "$1")" 124
+}
+
+# request NAME TIMEOUT ID [FILE]: send standard input's first line, then FILE, to the
+# agent; print the output of the reply with this ID and return its status.
+request() {
+	local name=$1 limit=$2 id=$3 status
+	need_running "$name"
+	# The port takes one client at a time.
+	exec 8>"$state/$name/agent.lock"
+	flock 8
+	status=0
+	timeout "$limit" bash -c '
+		exec 7< <(exec socat -t 100000 - "UNIX-CONNECT:$1")
+		id=$2
+		while read -r -u 7 mark reply status size; do
+			# Answers to requests given up earlier may still come.
+			[[ $mark == VESPER-REPLY && $reply == "$id" ]] || continue
+			head -c "$size" <&7
+			exit "$status"
+		done
+		exit 125' request "$state/$name/agent.sock" "$id" || status=$?
+	exec 8>&-
+	return "$status"
+}
+
+new_id() { printf '%s.%s\n' "$$" "$RANDOM"; }
+
+guest_exec() {
+	local limit=120 name id status=0
+	if [[ $1 == --timeout ]]; then
+		limit=$2
+		shift 2
+	fi
+	name=$1
+	shift
+	id=$(new_id)
+	printf 'RUN %s %s\n' "$id" "$(base64 -w 0 <<<"$*")" | request "$name" "$limit" "$id" || status=$?
+	((status != 125)) || running "$name" || fail "guest '$name' went away" 125
+	return "$status"
+}
+
+guest_put() {
+	local name=$1 file=$2 path=$3 id status=0
+	id=$(new_id)
+	{
+		printf 'PUT %s %s %s\n' "$id" "$(stat -L -c %s "$file")" "$path"
+		cat "$file"
+	} | request "$name" 120 "$id" || status=$?
+	return "$status"
+}
+
+guest_qmp() {
+	need_running "$1"
+	# The reader ends at the answer; events may come before it.
+	timeout 30 bash -c '
+		coproc SOCK { exec socat - "UNIX-CONNECT:$1"; }
+		printf "%s\n" "{\"execute\": \"qmp_capabilities\"}" "$2" >&"${SOCK[1]}"
+		answers=0
+		while read -r -u "${SOCK[0]}" line; do
+			case $line in
+			*\"QMP\":* | *\"event\":*) continue ;;
+			esac
+			answers=$((answers + 1))
+			if ((answers == 2)); then
+				printf "%s\n" "$line"
+				[[ $line != *\"error\":* ]]
+				exit
+			fi
+		done
+		exit 125' qmp "$state/$1/qmp.sock" "$2"
+}
+
+await_end() { # NAME SECONDS
+	local tenths=$(($2 * 10))
+	while running "$1"; do
+		((tenths-- > 0)) || return 1
+		sleep 0.1
+	done
+}
+
+guest_stop() {
+	running "$1" || return 0
+	# No reply comes: the guest goes down at once.
+	guest_exec --timeout 5 "$1" 'sync; poweroff -f' >/dev/null 2>&1 || true
+	await_end "$1" 20 || guest_kill "$1"
+}
+
+guest_kill() {
+	running "$1" || return 0
+	kill -KILL "$(<"$state/$1/pid")"
+	await_end "$1" 20 || fail "QEMU of guest '$1' does not die"
+}
