@@ -17,4 +17,6 @@
     unsafe_op_in_unsafe_fn
 )]
 
+pub(crate) use kernel::bindings::*;
+
 include!("bindings_generated.rs");

@@ -2,9 +2,17 @@
 
 //! VESPER guest driver: loads probes for the host and lends it their relay buffers.
 
+// Until the probe API uses the listener.
+#![allow(dead_code, unused_imports)]
+
 use kernel::prelude::*;
 
+#[path = "../common/abi.rs"]
+mod abi;
 mod bindings;
+mod clock;
+mod listener;
+mod sys;
 
 module! {
     type: VesperGuest,
