@@ -67,7 +67,9 @@ struct vesper_attach {
  * @reply: address for the answer
  *
  * Returns 0 when the message was understood, whatever the answer says. EPROTO:
- * the guest broke the protocol; the VMM marks the device broken.
+ * the guest broke the protocol; the VMM marks the device broken. EINTR means
+ * that nothing was done. The queues are not ordered among each other: a
+ * notification for a buffer that is gone is no error.
  */
 struct vesper_message {
 	__u32 queue;
@@ -114,6 +116,9 @@ struct vesper_lend {
  * struct vesper_buffers - the guest has posted buffers on the loader queue
  * @count: how many more
  * @size: bytes in each, at least 512, at most VESPER_MAX_MESSAGE
+ *
+ * The n-th LOADER event since the last RESET goes into the n-th buffer announced
+ * since then, and is no longer than that one.
  */
 struct vesper_buffers {
 	__u32 count;
@@ -126,7 +131,8 @@ struct vesper_buffers {
  * @value: RUN_STATE: VESPER_RUN_*
  *
  * RESET returns only when nothing refers to guest memory any more and the host
- * has its copy of what was unread; every loan is over then without a RETURN.
+ * has its copy of what was unread; every loan is over then without a RETURN,
+ * and events that were not read yet are dropped.
  */
 struct vesper_notice {
 	__u32 what;
@@ -147,7 +153,8 @@ struct vesper_notice {
 /**
  * struct vesper_vcpus - thread ids of the virtual CPUs, by CPU index
  * @count: entries at @tids, at most VESPER_MAX_VCPUS
- * @tids: address of an array of __s32, in the caller's pid namespace
+ * @tids: address of an array of __s32, in the caller's pid namespace; 0 where no
+ *	  CPU has that index. Each call replaces what the last one said.
  */
 struct vesper_vcpus {
 	__u32 count;
