@@ -8,6 +8,22 @@
 pub mod bindings;
 pub mod endian;
 pub mod escape;
-pub mod index;
 pub mod name;
 pub mod packet;
+
+/// The rules that the kernel modules compile too; re-exported where the tools
+/// need them, and covered by the tests of this crate.
+#[path = "../../../common/abi.rs"]
+mod common;
+
+pub use version::{Older, check_version};
+
+mod version;
+
+// The shared file can't see the generated constants, so compare them here.
+const _: () = {
+    assert!(common::NAME_LEN == bindings::VESPER_NAME_LEN as usize);
+    assert!(common::NAME_LEN == bindings::VIRTIO_VESPER_NAME_LEN as usize);
+    assert!(common::PAGE_SIZE == bindings::VIRTIO_VESPER_PAGE_SIZE as usize);
+    assert!(common::MAX_SUBBUFS == bindings::VIRTIO_VESPER_MAX_SUBBUFS as usize);
+};

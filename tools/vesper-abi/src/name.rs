@@ -5,12 +5,10 @@
 
 use thiserror::Error;
 
-use crate::bindings;
+use crate::common::{self, name_ok};
 
 /// Bytes of a name field, its terminating NUL included.
-pub const NAME_LEN: usize = bindings::VESPER_NAME_LEN as usize;
-
-const _: () = assert!(bindings::VESPER_NAME_LEN == bindings::VIRTIO_VESPER_NAME_LEN);
+pub const NAME_LEN: usize = common::NAME_LEN;
 
 /// Why a name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -37,21 +35,27 @@ pub enum NameError {
 
 /// Checks that `name` is one path component of `[A-Za-z0-9_.-]` without a
 /// leading dot, and fits a name field.
+///
+/// The rule is the kernel's; what is added is the reason.
 pub fn check_name(name: &[u8]) -> Result<&str, NameError> {
+    if !name_ok(name) {
+        return Err(reason(name));
+    }
+    // What obeys the rule is ASCII, so this can't fail; it is only for the type.
+    core::str::from_utf8(name).map_err(|_| reason(name))
+}
+
+fn reason(name: &[u8]) -> NameError {
     match name.first() {
-        None => return Err(NameError::Empty),
-        Some(b'.') => return Err(NameError::LeadingDot),
-        Some(_) => {}
+        None => NameError::Empty,
+        Some(b'.') => NameError::LeadingDot,
+        Some(_) if name.len() >= NAME_LEN => NameError::TooLong,
+        Some(_) => {
+            let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+            let bad = name.iter().copied().find(|&b| !allowed(b));
+            NameError::Byte(bad.unwrap_or(0))
+        }
     }
-    if name.len() >= NAME_LEN {
-        return Err(NameError::TooLong);
-    }
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
-    if let Some(&bad) = name.iter().find(|&&b| !allowed(b)) {
-        return Err(NameError::Byte(bad));
-    }
-    // All bytes are ASCII, so this can't fail; the error is only for the type.
-    core::str::from_utf8(name).map_err(|_| NameError::Byte(0x80))
 }
 
 /// Reads a name out of a field: terminated, checked, and zero behind its end.

@@ -11,8 +11,8 @@ use crate::endian::{Le32, Le64};
 /// Bytes of a packet head.
 pub const HEAD_LEN: usize = size_of::<virtio_vesper_packet>();
 
-/// No sub-buffer is as large as this, so no packet is either.
-pub const MAX_PACKET: usize = 64 << 20;
+/// No sub-buffer is larger than the largest buffer, so no packet is either.
+pub const MAX_PACKET: usize = crate::common::MAX_BUFFER;
 
 /// What is wrong with a packet head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -172,7 +172,7 @@ mod tests {
     proptest! {
         #[test]
         fn round_trip(uuid: [u8; 16], cpu: u32, tsc_begin: u64, tsc_end: u64, sequence: u64,
-                      discarded: u64, content in HEAD_LEN..1 << 20, more in 0..4096usize) {
+                      discarded: u64, content in HEAD_LEN..1usize << 20, more in 0..4096usize) {
             let head = PacketHead {
                 uuid, cpu, tsc_begin, tsc_end, content_len: content, packet_len: content + more,
                 sequence, discarded,

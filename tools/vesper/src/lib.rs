@@ -1,3 +1,58 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The `vesper` command-line tool.
+//! The `vesper` command-line tool: everything but `main`, so that tests reach
+//! it.
+
+use std::io::Write;
+
+pub mod cat;
+pub mod cli;
+pub mod commands;
+pub mod control;
+pub mod debugfs;
+pub mod error;
+pub mod generate;
+pub mod image;
+pub mod json;
+pub mod sys;
+pub mod table;
+pub mod time;
+
+use cli::{Cli, Command};
+use control::{Device, Host};
+use debugfs::Debugfs;
+use error::{Error, Result};
+
+/// Does what the command line asks for, and prints to `out`.
+pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
+    let host = || Host::new(Device::open(&cli.device)?);
+    match &cli.command {
+        Command::Domains(args) => commands::domains(&host()?, args, out),
+        Command::Load(args) => {
+            catch_interrupts()?;
+            commands::load(&host()?, args, out)
+        }
+        Command::List(args) => commands::list(&host()?, args, out),
+        Command::Unload(args) => {
+            catch_interrupts()?;
+            commands::unload(&host()?, args, out)
+        }
+        Command::Cat(args) => {
+            catch_interrupts()?;
+            cat::run(&Debugfs::find(cli.debugfs.as_deref())?, args, out)
+        }
+        Command::Stat(args) => commands::stat(&host()?, args, out),
+        Command::Completions { shell } => {
+            generate::completions(*shell, out);
+            Ok(())
+        }
+        Command::Generate { what, dir } => generate::generate(*what, dir),
+    }
+}
+
+fn catch_interrupts() -> Result<()> {
+    sys::catch_interrupts().map_err(|errno| Error::Ioctl {
+        what: "installing the handler for Ctrl-C".into(),
+        errno,
+    })
+}

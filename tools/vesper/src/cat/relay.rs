@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The relay files of a module: found, opened, read, and seen to end.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vesper_abi::bindings::VESPER_POSITION_ENDED;
+
+use crate::cli::Target;
+use crate::debugfs::Debugfs;
+use crate::error::{Error, Result};
+use crate::sys;
+
+/// The file beside the relay files that describes their format.
+const METADATA: &str = "metadata";
+
+/// One buffer.
+#[derive(Debug)]
+pub(super) struct RelayFile {
+    path: PathBuf,
+    file: File,
+    /// Number at the end of its name.
+    cpu: u32,
+    /// Device and inode, to tell it from a later file of the same name.
+    identity: (u64, u64),
+    /// Has said that no more will come.
+    hung_up: bool,
+    /// Is read to its end.
+    ended: bool,
+}
+
+impl RelayFile {
+    /// The CPU, as far as the name tells.
+    pub(super) fn cpu(&self) -> u32 {
+        self.cpu
+    }
+}
+
+/// The directory of a module.
+#[derive(Debug)]
+pub(super) struct ModuleFiles {
+    dir: PathBuf,
+    files: Vec<RelayFile>,
+    known: HashSet<(u64, u64)>,
+}
+
+impl ModuleFiles {
+    /// Looks whether there is such a module.
+    pub(super) fn open(debugfs: &Debugfs, target: &Target) -> Result<Self> {
+        let dir = debugfs.module(&target.domain, &target.module);
+        match fs::metadata(&dir) {
+            Ok(found) if found.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(Error::File { path: dir, error });
+            }
+            _ => {
+                return Err(Error::NoFiles {
+                    domain: target.domain.clone(),
+                    module: target.module.clone(),
+                    root: debugfs.root().to_owned(),
+                    known: debugfs.modules().unwrap_or_default(),
+                });
+            }
+        }
+        Ok(Self {
+            dir,
+            files: Vec::new(),
+            known: HashSet::new(),
+        })
+    }
+
+    pub(super) fn metadata_path(&self) -> PathBuf {
+        self.dir.join(METADATA)
+    }
+
+    pub(super) fn list(&self) -> &[RelayFile] {
+        &self.files
+    }
+
+    /// Opens the files that have come since the last time.
+    pub(super) fn rescan(&mut self) -> Result<()> {
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                let path = self.dir.clone();
+                return Err(Error::File { path, error });
+            }
+        };
+        let mut found: Vec<(u32, PathBuf)> = entries
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let cpu = buffer_number(path.file_name()?.to_str()?)?;
+                Some((cpu, path))
+            })
+            .collect();
+        found.sort();
+        for (cpu, path) in found {
+            match self.open_one(cpu, &path) {
+                // Gone between being listed and being opened.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::File { path, error }),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn open_one(&mut self, cpu: u32, path: &Path) -> io::Result<()> {
+        let meta = fs::symlink_metadata(path)?;
+        if self.known.contains(&(meta.dev(), meta.ino())) || meta.is_dir() || meta.is_symlink() {
+            return Ok(());
+        }
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+            .open(path)?;
+        let meta = file.metadata()?;
+        let identity = (meta.dev(), meta.ino());
+        if self.known.insert(identity) {
+            self.files.push(RelayFile {
+                path: path.to_owned(),
+                file,
+                cpu,
+                identity,
+                hung_up: false,
+                ended: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads from a file; 0 when there is nothing for now.
+    pub(super) fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<usize> {
+        let relay = &mut self.files[number];
+        if relay.ended {
+            return Ok(0);
+        }
+        loop {
+            let error = match relay.file.read(buffer) {
+                Ok(len) => return Ok(len),
+                Err(error) => error,
+            };
+            match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::EINTR) if !sys::interrupted() => {}
+                Some(Errno::EINTR | Errno::EAGAIN) => return Ok(0),
+                // debugfs answers so once a file has been removed.
+                Some(Errno::EIO | Errno::ENODEV | Errno::ENOENT) if relay.is_removed() => {
+                    relay.ended = true;
+                    return Ok(0);
+                }
+                _ => {
+                    let path = relay.path.clone();
+                    return Err(Error::File { path, error });
+                }
+            }
+        }
+    }
+
+    /// Waits until a file has something or comes to its end; gives the numbers
+    /// of those files.
+    pub(super) fn wait(&mut self, timeout_ms: u16) -> nix::Result<Vec<usize>> {
+        let live: Vec<usize> = (0..self.files.len())
+            .filter(|&n| !self.files[n].ended)
+            .collect();
+        let fd = |n: &usize| PollFd::new(self.files[*n].as_fd(), PollFlags::POLLIN);
+        let mut fds: Vec<PollFd<'_>> = live.iter().map(fd).collect();
+        match poll(&mut fds, PollTimeout::from(timeout_ms)) {
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            result => result?,
+        };
+        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
+        let woken: Vec<(usize, PollFlags)> = live.into_iter().zip(fds.iter().map(events)).collect();
+        let mut ready = Vec::new();
+        for (number, events) in woken {
+            if events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
+                self.files[number].hung_up = true;
+            }
+            if !events.is_empty() {
+                ready.push(number);
+            }
+        }
+        Ok(ready)
+    }
+
+    /// To be asked after a read that gave nothing: whether that is the end.
+    pub(super) fn check_end(&mut self, number: usize) {
+        let relay = &mut self.files[number];
+        relay.ended |= relay.hung_up || relay.has_ended() || relay.is_removed();
+    }
+
+    /// Whether nothing more will come from any file opened so far.
+    pub(super) fn all_ended(&self) -> bool {
+        self.files.iter().all(|relay| relay.ended)
+    }
+
+    /// Whether the directory is gone.
+    pub(super) fn is_removed(&self) -> bool {
+        !self.dir.exists()
+    }
+}
+
+impl RelayFile {
+    /// Whether the path names this file no longer.
+    fn is_removed(&self) -> bool {
+        match fs::symlink_metadata(&self.path) {
+            Ok(meta) => (meta.dev(), meta.ino()) != self.identity,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Whether the host module says so; other files know nothing of it.
+    fn has_ended(&self) -> bool {
+        sys::position(&self.file).is_ok_and(|position| {
+            position.flags & VESPER_POSITION_ENDED != 0 && position.produced == position.consumed
+        })
+    }
+}
+
+impl AsFd for RelayFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// The number at the end of the name of a relay file.
+fn buffer_number(name: &str) -> Option<u32> {
+    let base = name.trim_end_matches(|c: char| c.is_ascii_digit());
+    if base.is_empty() {
+        return None;
+    }
+    name[base.len()..].parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn relay_files_end_in_a_number() {
+        assert_eq!(buffer_number("signal0"), Some(0));
+        assert_eq!(buffer_number("block2_17"), Some(17));
+        assert_eq!(buffer_number("metadata"), None);
+        assert_eq!(buffer_number("control"), None);
+        assert_eq!(buffer_number("17"), None);
+        assert_eq!(buffer_number("x99999999999"), None);
+    }
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line: one definition for parsing, help, man pages, completion.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap_complete::Shell;
+use vesper_abi::name::check_name;
+
+/// The longest time-out that the ioctl can carry, in milliseconds.
+const MAX_TIMEOUT_MS: u128 = u32::MAX as u128;
+
+/// Traces KVM guests from the host: loads probes into them, and reads what the
+/// probes record.
+#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[command(name = "vesper", version, propagate_version = true)]
+#[command(after_help = EXIT_CODES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Control device of the host module.
+    #[arg(long, global = true, hide = true, env = "VESPER_DEVICE")]
+    #[arg(default_value = "/dev/vesper")]
+    pub device: PathBuf,
+
+    /// Directory to take for debugfs, instead of where it is mounted.
+    #[arg(long, global = true, hide = true, env = "VESPER_DEBUGFS")]
+    pub debugfs: Option<PathBuf>,
+}
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0    done
+  1    failed
+  2    wrong usage
+  3    the guest refused
+  4    the guest did not answer in time
+  130  interrupted";
+
+/// The subcommands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// List the guests that can be traced.
+    Domains(Json),
+
+    /// Load a probe, or another kernel module, into a guest.
+    ///
+    /// The image is loaded inside the guest's kernel; no program of the guest
+    /// takes part. It has to be built for the kernel that the guest runs.
+    Load(Load),
+
+    /// List the modules that were loaded into guests.
+    List(List),
+
+    /// Unload a module from a guest.
+    ///
+    /// What it recorded stays readable until its files are drained.
+    Unload(Unload),
+
+    /// Show the records of a module, oldest first.
+    ///
+    /// Reading takes the records out of the buffers: each is shown once.
+    Cat(Cat),
+
+    /// Show the state of each buffer.
+    Stat(Stat),
+
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+
+    /// Write man pages or completion scripts, for installation.
+    #[command(hide = true)]
+    Generate {
+        /// What to write.
+        what: Generated,
+        /// Where to.
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// What `vesper generate` can write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Generated {
+    /// A man page for each command.
+    Man,
+    /// A completion script for each shell, under the name that it looks for.
+    Completion,
+}
+
+/// Output for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct Json {
+    /// Print JSON, one object a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `vesper load`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Load {
+    /// The guest.
+    #[arg(value_parser = name)]
+    pub domain: String,
+    /// The module: a .ko file, plain or compressed with xz.
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub image: PathBuf,
+    /// Parameters of the module.
+    #[arg(value_name = "PARAM=VALUE", value_parser = parameter)]
+    pub params: Vec<String>,
+    /// Give up waiting after this time; 0 waits for ever.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// Name under which the module is listed, if not its own.
+    #[arg(long, value_parser = name)]
+    pub name: Option<String>,
+}
+
+/// Arguments of `vesper list`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct List {
+    /// The guest; all of them if left out.
+    #[arg(value_parser = name)]
+    pub domain: Option<String>,
+    /// Output for programs.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// Arguments of `vesper unload`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Unload {
+    /// The guest.
+    #[arg(value_parser = name)]
+    pub domain: String,
+    /// The module.
+    #[arg(value_parser = name)]
+    pub module: String,
+    /// Give up waiting after this time; 0 waits for ever.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+}
+
+/// Arguments of `vesper cat`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Cat {
+    /// The guest and the module.
+    #[arg(value_name = "DOMAIN/MODULE", value_parser = target)]
+    pub target: Target,
+    /// Go on as records arrive, until the module is unloaded.
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Output for programs.
+    #[command(flatten)]
+    pub json: Json,
+    /// Show times in UTC instead of the local time zone.
+    #[arg(long)]
+    pub utc: bool,
+}
+
+/// Arguments of `vesper stat`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Stat {
+    /// The guest, or one of its modules; everything if left out.
+    #[arg(value_name = "DOMAIN[/MODULE]", value_parser = scope)]
+    pub scope: Option<Scope>,
+    /// Output for programs.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// A module of a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The guest.
+    pub domain: String,
+    /// The module.
+    pub module: String,
+}
+
+/// A guest, or a module of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The guest.
+    pub domain: String,
+    /// The module.
+    pub module: Option<String>,
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let name = check_name(text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(name.to_owned())
+}
+
+fn target(text: &str) -> Result<Target, String> {
+    let Scope { domain, module } = scope(text)?;
+    let module = module.ok_or("a guest and a module are needed, as in web1/signal")?;
+    Ok(Target { domain, module })
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    let (domain, module) = match text.split_once('/') {
+        Some((domain, module)) => (domain, Some(name(module)?)),
+        None => (text, None),
+    };
+    Ok(Scope {
+        domain: name(domain)?,
+        module,
+    })
+}
+
+/// `insmod` takes anything; what has no name before its `=` is a slip.
+fn parameter(text: &str) -> Result<String, String> {
+    if text.contains('\0') {
+        return Err("a parameter can't contain a NUL".into());
+    }
+    match text.as_bytes().first() {
+        None | Some(b'=') => Err("a parameter is NAME=VALUE, or NAME for a switch".into()),
+        Some(_) => Ok(text.to_owned()),
+    }
+}
+
+/// `500ms`, `30s`, `2m`, `1h`, or a bare number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit());
+    let (number, unit) = text.split_at(unit_at.unwrap_or(text.len()));
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("a time is a number with ms, s, m or h behind it".into()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "a time is a whole number with its unit, as in 30s")?;
+    let ms = u128::from(number) * factor;
+    if ms > MAX_TIMEOUT_MS {
+        return Err("the time is too long: 49 days at most".into());
+    }
+    Ok(Duration::from_millis(ms as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(line: &str) -> Result<Command, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn load_takes_parameters_behind_the_image() {
+        let Ok(Command::Load(load)) =
+            parse("vesper load web1 signal.ko sig=15 comm=nginx --timeout 500ms")
+        else {
+            panic!("not a load");
+        };
+        assert_eq!(load.domain, "web1");
+        assert_eq!(load.params, ["sig=15", "comm=nginx"]);
+        assert_eq!(load.timeout, Duration::from_millis(500));
+        assert_eq!(load.name, None);
+    }
+
+    #[test]
+    fn targets_are_checked() {
+        assert!(matches!(
+            parse("vesper cat web1/signal --follow"),
+            Ok(Command::Cat(Cat { follow: true, .. }))
+        ));
+        for bad in [
+            "vesper cat web1",
+            "vesper cat web1/",
+            "vesper cat /signal",
+            "vesper cat a/b/c",
+            "vesper cat ../x",
+            "vesper load ../etc x.ko",
+            "vesper load web1 x.ko =5",
+            "vesper load web1 x.ko --timeout 5y",
+            "vesper load web1 x.ko --timeout 99999h",
+            "vesper unload web1 .hidden",
+        ] {
+            let error = parse(bad).expect_err(bad);
+            assert_eq!(error.kind(), ErrorKind::ValueValidation, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        assert_eq!(duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("").is_err());
+        assert!(duration("-1s").is_err());
+        assert!(duration("99999999999999999999s").is_err());
+    }
+}

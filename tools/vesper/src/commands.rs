@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The subcommands that talk to the host module: each takes its arguments, the
+//! module, and where to print.
+
+use std::io::Write;
+
+use serde::Serialize;
+use vesper_abi::bindings::{self, vesper_buffer, vesper_domain, vesper_module};
+use vesper_abi::escape::Escaped;
+use vesper_abi::name::text;
+
+use crate::cli::{self, Scope};
+use crate::control::{Control, Host};
+use crate::error::{Error, Result};
+use crate::image::{Image, fits};
+use crate::json;
+use crate::table;
+
+/// Text of a guest, fit for a terminal.
+fn shown(field: &[u8]) -> String {
+    Escaped(text(field)).to_string()
+}
+
+/// A field of text, as JSON has it.
+fn lossy(field: &[u8]) -> String {
+    String::from_utf8_lossy(text(field)).into_owned()
+}
+
+fn or_dash(text: String) -> String {
+    if text.is_empty() { "-".into() } else { text }
+}
+
+fn domain_state(domain: &vesper_domain) -> &'static str {
+    match domain.state {
+        bindings::VESPER_DOMAIN_ATTACHED => "no driver",
+        bindings::VESPER_DOMAIN_READY => "ready",
+        bindings::VESPER_DOMAIN_BROKEN => "broken",
+        bindings::VESPER_DOMAIN_DEAD => "dead",
+        _ => "unknown",
+    }
+}
+
+fn run_state(domain: &vesper_domain) -> &'static str {
+    match domain.run_state {
+        bindings::VESPER_RUN_RUNNING => "running",
+        bindings::VESPER_RUN_PAUSED => "paused",
+        bindings::VESPER_RUN_STOPPED => "stopped",
+        _ => "-",
+    }
+}
+
+fn policy(domain: &vesper_domain) -> &'static str {
+    match domain.load_policy {
+        bindings::VIRTIO_VESPER_POLICY_ANY => "any",
+        bindings::VIRTIO_VESPER_POLICY_SIGNED => "signed",
+        bindings::VIRTIO_VESPER_POLICY_NONE => "none",
+        _ => "unknown",
+    }
+}
+
+fn module_state(module: &vesper_module) -> &'static str {
+    match module.state {
+        bindings::VESPER_MODULE_LOADING => "loading",
+        bindings::VESPER_MODULE_LIVE => "live",
+        bindings::VESPER_MODULE_UNLOADING => "unloading",
+        bindings::VESPER_MODULE_DRAINING => "draining",
+        _ => "unknown",
+    }
+}
+
+#[derive(Serialize)]
+struct DomainJson {
+    domain: String,
+    state: &'static str,
+    run_state: &'static str,
+    vmm_pid: i32,
+    cpus: u32,
+    load_policy: &'static str,
+    modules: u32,
+    channels: u32,
+    lent_pages: u64,
+    tsc_khz: u64,
+    boot_id: String,
+    release: String,
+    vermagic: String,
+}
+
+/// `vesper domains`.
+pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write) -> Result<()> {
+    let domains = host.domains()?;
+    if args.json {
+        for domain in &domains {
+            let line = DomainJson {
+                domain: lossy(&domain.name),
+                state: domain_state(domain),
+                run_state: run_state(domain),
+                vmm_pid: domain.vmm_pid,
+                cpus: domain.nr_cpus,
+                load_policy: policy(domain),
+                modules: domain.modules,
+                channels: domain.channels,
+                lent_pages: domain.lent_pages,
+                tsc_khz: domain.tsc_khz,
+                boot_id: uuid(&domain.boot_id),
+                release: lossy(&domain.release),
+                vermagic: lossy(&domain.vermagic),
+            };
+            json::write_line(out, &line)?;
+        }
+        return Ok(());
+    }
+    let row = |domain: &vesper_domain| {
+        let ready = domain.state != bindings::VESPER_DOMAIN_ATTACHED;
+        let known = |text: String| if ready { text } else { "-".into() };
+        [
+            shown(&domain.name),
+            domain_state(domain).into(),
+            run_state(domain).into(),
+            domain.vmm_pid.to_string(),
+            known(domain.nr_cpus.to_string()),
+            known(policy(domain).into()),
+            domain.modules.to_string(),
+            known(format!("{} KiB", domain.lent_pages.saturating_mul(4))),
+            or_dash(shown(&domain.release)),
+        ]
+    };
+    let rows: Vec<_> = domains.iter().map(row).collect();
+    let heading = [
+        "DOMAIN", "STATE", "VM", "PID", "CPUS", "LOAD", "MODULES", "LENT", "KERNEL",
+    ];
+    Ok(table::write(out, heading, &rows)?)
+}
+
+/// The text form of a UUID.
+pub fn uuid(bytes: &[u8; 16]) -> String {
+    let mut text = String::new();
+    for (n, byte) in bytes.iter().enumerate() {
+        if matches!(n, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        text += &format!("{byte:02x}");
+    }
+    text
+}
+
+/// The parameters as `insmod` would pass them: a value with blanks in quotes.
+fn parameters(params: &[String]) -> Result<String> {
+    let quote = |param: &String| match param.split_once('=') {
+        Some((name, value)) if value.contains(char::is_whitespace) && !value.contains('"') => {
+            format!("{name}=\"{value}\"")
+        }
+        _ => param.clone(),
+    };
+    let line = params.iter().map(quote).collect::<Vec<_>>().join(" ");
+    if line.len() > bindings::VIRTIO_VESPER_MAX_PARAMS as usize {
+        return Err(Error::Params);
+    }
+    Ok(line)
+}
+
+/// `vesper load`.
+pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -> Result<()> {
+    let domain = host.domain(&args.domain)?;
+    let image = Image::read(&args.image)?;
+    let name = match &args.name {
+        Some(name) => name.clone(),
+        None => image
+            .module_name(&args.image)
+            .map_err(|error| Error::Image {
+                path: args.image.clone(),
+                error,
+            })?,
+    };
+    let (vermagic, release) = (text(&domain.vermagic), text(&domain.release));
+    if !fits(&image.vermagic, vermagic, release) {
+        let runs = if vermagic.is_empty() {
+            release
+        } else {
+            vermagic
+        };
+        return Err(Error::Vermagic {
+            path: args.image.clone(),
+            domain: args.domain.clone(),
+            built: image.vermagic,
+            runs: runs.trim_ascii().to_vec(),
+        });
+    }
+    let params = parameters(&args.params)?;
+    host.load(
+        &args.domain,
+        &name,
+        &image.bytes,
+        params.as_bytes(),
+        args.timeout,
+    )?;
+    writeln!(out, "{name}: loaded into {}", args.domain)?;
+    Ok(())
+}
+
+/// `vesper unload`.
+pub fn unload(host: &Host<impl Control>, args: &cli::Unload, out: &mut impl Write) -> Result<()> {
+    host.unload(&args.domain, &args.module, args.timeout)?;
+    writeln!(out, "{}: unloaded from {}", args.module, args.domain)?;
+    Ok(())
+}
+
+/// The guests that a command is about: the one named, or all.
+fn scope(host: &Host<impl Control>, domain: Option<&str>) -> Result<Vec<String>> {
+    match domain {
+        Some(domain) => Ok(vec![domain.to_owned()]),
+        None => {
+            let domains = host.domains()?;
+            Ok(domains.iter().map(|domain| lossy(&domain.name)).collect())
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ModuleJson<'a> {
+    domain: &'a str,
+    module: String,
+    state: &'static str,
+    last_error: u32,
+    channels: u32,
+    image_bytes: u64,
+    loaded: Option<String>,
+}
+
+/// `vesper list`.
+pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -> Result<()> {
+    let mut rows = Vec::new();
+    for domain in scope(host, args.domain.as_deref())? {
+        let modules = match host.modules(&domain) {
+            // It went away while we were listing the others.
+            Err(Error::NoDomain { .. }) if args.domain.is_none() => continue,
+            modules => modules?,
+        };
+        for module in &modules {
+            let loaded = crate::time::rfc3339(i128::from(module.loaded_ns));
+            let loaded = loaded.filter(|_| module.loaded_ns != 0);
+            if args.json.json {
+                let line = ModuleJson {
+                    domain: &domain,
+                    module: lossy(&module.name),
+                    state: module_state(module),
+                    last_error: module.status,
+                    channels: module.channels,
+                    image_bytes: module.image_len,
+                    loaded,
+                };
+                json::write_line(out, &line)?;
+                continue;
+            }
+            let error = match module.status {
+                0 => "-".into(),
+                status => nix::errno::Errno::from_raw(status as i32).desc().to_owned(),
+            };
+            rows.push([
+                domain.clone(),
+                shown(&module.name),
+                module_state(module).into(),
+                module.channels.to_string(),
+                loaded.unwrap_or_else(|| "-".into()),
+                error,
+            ]);
+        }
+    }
+    if args.json.json {
+        return Ok(());
+    }
+    let heading = [
+        "DOMAIN",
+        "MODULE",
+        "STATE",
+        "CHANNELS",
+        "LOADED",
+        "LAST ERROR",
+    ];
+    Ok(table::write(out, heading, &rows)?)
+}
+
+#[derive(Serialize)]
+struct BufferJson<'a> {
+    domain: &'a str,
+    module: String,
+    channel: String,
+    buffer: u32,
+    overwrite: bool,
+    subbuf_size: u32,
+    n_subbufs: u32,
+    produced: u64,
+    consumed: u64,
+    lost: u64,
+    unread_bytes: u64,
+}
+
+/// `vesper stat`.
+pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -> Result<()> {
+    let Scope { domain, module } = match &args.scope {
+        Some(scope) => scope.clone(),
+        None => Scope {
+            domain: String::new(),
+            module: None,
+        },
+    };
+    let named = args.scope.as_ref().map(|_| domain.as_str());
+    let mut rows = Vec::new();
+    for domain in scope(host, named)? {
+        let buffers = match host.buffers(&domain) {
+            Err(Error::NoDomain { .. }) if named.is_none() => continue,
+            buffers => buffers?,
+        };
+        let wanted = |buffer: &&vesper_buffer| {
+            let module = module.as_ref();
+            module.is_none_or(|module| text(&buffer.module) == module.as_bytes())
+        };
+        for buffer in buffers.iter().filter(wanted) {
+            let overwrite = buffer.flags & bindings::VIRTIO_VESPER_CHAN_OVERWRITE != 0;
+            if args.json.json {
+                let line = BufferJson {
+                    domain: &domain,
+                    module: lossy(&buffer.module),
+                    channel: lossy(&buffer.channel),
+                    buffer: buffer.buffer,
+                    overwrite,
+                    subbuf_size: buffer.subbuf_size,
+                    n_subbufs: buffer.n_subbufs,
+                    produced: buffer.produced,
+                    consumed: buffer.consumed,
+                    lost: buffer.lost,
+                    unread_bytes: buffer.unread_bytes,
+                };
+                json::write_line(out, &line)?;
+                continue;
+            }
+            rows.push([
+                domain.clone(),
+                shown(&buffer.module),
+                format!("{}{}", shown(&buffer.channel), buffer.buffer),
+                format!("{} x {} KiB", buffer.n_subbufs, buffer.subbuf_size / 1024),
+                if overwrite { "overwrite" } else { "stop" }.into(),
+                buffer.produced.to_string(),
+                buffer.consumed.to_string(),
+                buffer.lost.to_string(),
+                buffer.unread_bytes.to_string(),
+            ]);
+        }
+    }
+    if args.json.json {
+        return Ok(());
+    }
+    let heading = [
+        "DOMAIN",
+        "MODULE",
+        "BUFFER",
+        "SIZE",
+        "WHEN FULL",
+        "PRODUCED",
+        "CONSUMED",
+        "LOST",
+        "UNREAD BYTES",
+    ];
+    Ok(table::write(out, heading, &rows)?)
+}

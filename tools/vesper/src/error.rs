@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can go wrong, said with cause and remedy.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use thiserror::Error;
+use vesper_abi::Older;
+use vesper_abi::bindings;
+use vesper_abi::escape::Escaped;
+use vesper_ctf::tsdl::TsdlError;
+
+use crate::image::ImageError;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a request was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// `vesper load`.
+    Load,
+    /// `vesper unload`.
+    Unload,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Load => "load",
+            Self::Unload => "unload",
+        })
+    }
+}
+
+/// A guest's answer that is not yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked.
+    pub action: Action,
+    /// Of whom.
+    pub domain: String,
+    /// About which module.
+    pub module: String,
+    /// The guest's errno value.
+    pub status: u32,
+    /// Where it was decided, `VIRTIO_VESPER_STAGE_*`.
+    pub stage: u32,
+    /// The guest's own words, if any.
+    pub text: Vec<u8>,
+}
+
+/// What ends a command without success.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// There is no control device.
+    #[error("{} does not exist: the host module is not loaded", .0.display())]
+    NoDevice(PathBuf),
+    /// The control device is not for this user.
+    #[error("no permission to open {}", .0.display())]
+    DevicePermission(PathBuf),
+    /// A file or directory that can't be used.
+    #[error("{}: {error}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The two sides of the ioctl ABI do not fit.
+    #[error(
+        "the host module speaks version {} of the interface, this tool version {}: {}",
+        .theirs >> 16, .ours >> 16,
+        match older { Older::We => "this tool is older", Older::Peer => "the module is older" }
+    )]
+    Abi {
+        /// The tool's.
+        ours: u32,
+        /// The module's.
+        theirs: u32,
+        /// Who has to follow.
+        older: Older,
+    },
+    /// A name that no guest has.
+    #[error("there is no domain '{domain}'")]
+    NoDomain {
+        /// The name.
+        domain: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A guest without the driver.
+    #[error("there is no VESPER driver in guest '{0}'")]
+    NoDriver(String),
+    /// A guest or a VMM that went away in the middle.
+    #[error("guest '{0}' went away before it answered")]
+    Gone(String),
+    /// A module that is there already.
+    #[error("module '{module}' is loaded in guest '{domain}' already")]
+    Exists {
+        /// The guest.
+        domain: String,
+        /// The module.
+        module: String,
+    },
+    /// A module that VESPER did not load.
+    #[error("VESPER has loaded no module '{module}' into guest '{domain}'")]
+    NotLoaded {
+        /// The guest.
+        domain: String,
+        /// The module.
+        module: String,
+    },
+    /// A guest that says no.
+    #[error("{}", refused(.0))]
+    Refused(Refusal),
+    /// No answer in time.
+    #[error("guest '{domain}' has not answered in time: {action} of '{module}' goes on there")]
+    TimedOut {
+        /// What was asked.
+        action: Action,
+        /// Of whom.
+        domain: String,
+        /// About which module.
+        module: String,
+    },
+    /// Ctrl-C.
+    #[error(
+        "interrupted: {action} of '{module}' is withdrawn if guest '{domain}' had not begun it"
+    )]
+    Interrupted {
+        /// What was asked.
+        action: Action,
+        /// Of whom.
+        domain: String,
+        /// About which module.
+        module: String,
+    },
+    /// Another error of an ioctl.
+    #[error("{what}: {}", .errno.desc())]
+    Ioctl {
+        /// What was tried.
+        what: String,
+        /// How it ended.
+        errno: Errno,
+    },
+    /// A module image that can't be used.
+    #[error("{}: {error}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        error: ImageError,
+    },
+    /// More parameters than fit.
+    #[error(
+        "the parameters have more than {} bytes",
+        bindings::VIRTIO_VESPER_MAX_PARAMS
+    )]
+    Params,
+    /// An image for another kernel.
+    #[error(
+        "{} is built for kernel {}, guest '{domain}' runs {}",
+        path.display(), Escaped(built), Escaped(runs)
+    )]
+    Vermagic {
+        /// The image.
+        path: PathBuf,
+        /// The guest.
+        domain: String,
+        /// What the image says.
+        built: Vec<u8>,
+        /// What the guest says.
+        runs: Vec<u8>,
+    },
+    /// debugfs is not there.
+    #[error("debugfs is not mounted")]
+    NoDebugfs,
+    /// A module directory that is not there.
+    #[error("there are no files of '{domain}/{module}' in {}", root.display())]
+    NoFiles {
+        /// The guest.
+        domain: String,
+        /// The module.
+        module: String,
+        /// Where they would be.
+        root: PathBuf,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A channel that says nothing about its format.
+    #[error("'{0}' has no metadata: its records are not in a format that can be shown")]
+    NoMetadata(String),
+    /// Metadata that can't be used.
+    #[error("{target}: {error}")]
+    Metadata {
+        /// Domain and module.
+        target: String,
+        /// What is wrong with it, and where.
+        error: TsdlError,
+    },
+    /// Packets that were not as the metadata says.
+    #[error("{0} malformed packets were skipped")]
+    Malformed(u64),
+    /// Writing to standard output.
+    #[error("standard output: {0}")]
+    Output(#[from] io::Error),
+}
+
+fn refused(refusal: &Refusal) -> String {
+    let Refusal {
+        action,
+        domain,
+        module,
+        status,
+        stage,
+        text,
+    } = refusal;
+    let cause = match (*stage, Errno::from_raw(*status as i32)) {
+        (bindings::VIRTIO_VESPER_STAGE_TRANSFER, _) => "the image did not arrive whole".into(),
+        (bindings::VIRTIO_VESPER_STAGE_POLICY, _) => "its load policy forbids it".into(),
+        (bindings::VIRTIO_VESPER_STAGE_SHARE, errno) => {
+            format!("loaded, but its buffers can't be shared: {}", errno.desc())
+        }
+        (_, Errno::ENOEXEC) => "exec format error".into(),
+        (_, Errno::ENOKEY | Errno::EKEYREJECTED) => "required key not available".into(),
+        (_, Errno::ENOENT) if *action == Action::Load => "unknown symbol in module".into(),
+        (_, Errno::EEXIST) => "module already loaded".into(),
+        (_, Errno::UnknownErrno) => format!("error {status}"),
+        (_, errno) => errno.desc().to_lowercase(),
+    };
+    let mut message = format!("guest '{domain}' refused to {action} '{module}': {cause}");
+    if !text.is_empty() {
+        message += &format!(" (it says: {})", Escaped(text));
+    }
+    message
+}
+
+fn refusal_remedy(refusal: &Refusal) -> Option<String> {
+    let modprobe = "`dmesg` in the guest has the details";
+    Some(
+        match (refusal.stage, Errno::from_raw(refusal.status as i32)) {
+            (bindings::VIRTIO_VESPER_STAGE_TRANSFER, _) => "try again".into(),
+            (bindings::VIRTIO_VESPER_STAGE_POLICY, _) => {
+                "the guest's administrator sets it with the parameter load_policy of vesper_guest \
+             (any, signed, none)"
+                    .into()
+            }
+            (_, Errno::ENOEXEC) => {
+                format!("build the module for the kernel that the guest runs; {modprobe}")
+            }
+            (_, Errno::ENOKEY | Errno::EKEYREJECTED) => {
+                "sign the module with a key that the guest's kernel trusts".into()
+            }
+            (bindings::VIRTIO_VESPER_STAGE_KERNEL, Errno::ENOENT)
+                if refusal.action == Action::Load =>
+            {
+                format!("load the modules it depends on first; {modprobe}")
+            }
+            (_, Errno::EEXIST) => "unload it in the guest first, or give another one".into(),
+            (_, Errno::EBUSY) => "something in the guest uses it or is at work on it".into(),
+            (_, Errno::EINVAL) => format!("check the parameters; {modprobe}"),
+            (_, Errno::ENOMEM) if refusal.stage == bindings::VIRTIO_VESPER_STAGE_SHARE => {
+                memlock_remedy().into()
+            }
+            (_, Errno::ENOMEM) => "the guest is short of memory".into(),
+            (_, Errno::ENOSPC) => {
+                "smaller buffers, or fewer, fit (parameters of the module)".into()
+            }
+            (_, Errno::EPERM | Errno::EACCES) => {
+                "a security module or lockdown in the guest forbids it".into()
+            }
+            _ => modprobe.into(),
+        },
+    )
+}
+
+fn memlock_remedy() -> &'static str {
+    "the limit on locked memory of the guest's VMM is too small: raise RLIMIT_MEMLOCK \
+     (LimitMEMLOCK= in its systemd unit, or hard_limit in libvirt's <memtune>) by the size of \
+     the buffers"
+}
+
+impl Error {
+    /// What the operator can do about it.
+    pub fn remedy(&self) -> Option<String> {
+        let list = |known: &[String]| match known {
+            [] => "there are none at the moment".to_owned(),
+            known => format!("there are: {}", known.join(", ")),
+        };
+        Some(match self {
+            Self::NoDevice(_) => "load it with `modprobe vesper_host`".into(),
+            Self::DevicePermission(_) => "loading code into guests is for root".into(),
+            Self::Abi { older, .. } => match older {
+                Older::We => "install the tool that belongs to the module".into(),
+                Older::Peer => "install and load the module that belongs to the tool".into(),
+            },
+            Self::NoDomain { known, .. } | Self::NoFiles { known, .. } => list(known),
+            Self::NoDriver(_) => "load it there with `modprobe vesper_guest`".into(),
+            Self::Gone(_) => "`vesper domains` shows what became of it".into(),
+            Self::Exists { domain, module } => {
+                format!("`vesper unload {domain} {module}` first")
+            }
+            Self::NotLoaded { domain, .. } => {
+                format!("`vesper list {domain}` shows those that it has loaded")
+            }
+            Self::Refused(refusal) => return refusal_remedy(refusal),
+            Self::TimedOut {
+                action: Action::Load,
+                domain,
+                ..
+            } => format!(
+                "it may still be initialising, see `vesper list {domain}`; --timeout gives it \
+                 longer"
+            ),
+            Self::TimedOut { domain, .. } => {
+                format!("something may still use it, see `vesper list {domain}`")
+            }
+            Self::Interrupted { domain, .. } => {
+                format!("`vesper list {domain}` shows whether it is there")
+            }
+            Self::Ioctl { errno, .. } => match errno {
+                Errno::ENOMEM => memlock_remedy().into(),
+                Errno::EBUSY => "other requests are queued: try again".into(),
+                Errno::EPERM | Errno::EACCES => "this is for root".into(),
+                _ => return None,
+            },
+            Self::Image { error, .. } => return error.remedy(),
+            Self::Vermagic { .. } => {
+                "build the module against the headers of the guest's kernel".into()
+            }
+            Self::NoDebugfs => "mount it with `mount -t debugfs none /sys/kernel/debug`".into(),
+            Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
+                "this is for root; lockdown mode can forbid it even then".into()
+            }
+            _ => return None,
+        })
+    }
+
+    /// The exit status of the tool.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::Exists { .. } | Self::Vermagic { .. } => 3,
+            Self::TimedOut { .. } => 4,
+            Self::Interrupted { .. } => 130,
+            _ => 1,
+        }
+    }
+
+    /// Whether the reader of our output has gone, which is no failure.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

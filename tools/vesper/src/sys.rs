@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls without a safe wrapper elsewhere: the ioctls of /dev/vesper,
+//! and the signal handler. The only file of the tool that has `unsafe` in it.
+//!
+//! C header: `include/uapi/linux/vesper.h`.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::libc::{c_int, c_ulong};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use vesper_abi::bindings::{
+    IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO, IOCTL_LOAD, IOCTL_MODULES, IOCTL_POSITION,
+    IOCTL_UNLOAD, vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load,
+    vesper_module, vesper_position, vesper_unload,
+};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+mod raw {
+    use super::*;
+
+    nix::ioctl_read_bad!(info, IOCTL_INFO as c_ulong, vesper_info);
+    nix::ioctl_readwrite_bad!(domains, IOCTL_DOMAINS as c_ulong, vesper_list);
+    nix::ioctl_readwrite_bad!(modules, IOCTL_MODULES as c_ulong, vesper_list);
+    nix::ioctl_readwrite_bad!(buffers_of, IOCTL_BUFFERS_OF as c_ulong, vesper_list);
+    nix::ioctl_readwrite_bad!(load, IOCTL_LOAD as c_ulong, vesper_load);
+    nix::ioctl_readwrite_bad!(unload, IOCTL_UNLOAD as c_ulong, vesper_unload);
+    nix::ioctl_read_bad!(position, IOCTL_POSITION as c_ulong, vesper_position);
+}
+
+/// An entry that one of the listing calls gives out.
+pub trait Entry: FromZeros + FromBytes + IntoBytes + Clone {
+    /// Runs the call.
+    ///
+    /// # Safety
+    ///
+    /// `list` names an array of `capacity` entries of this type that is live
+    /// and not otherwise borrowed.
+    #[doc(hidden)]
+    unsafe fn call(fd: c_int, list: &mut vesper_list) -> nix::Result<c_int>;
+}
+
+macro_rules! entry {
+    ($ty:ident, $call:ident) => {
+        impl Entry for $ty {
+            unsafe fn call(fd: c_int, list: &mut vesper_list) -> nix::Result<c_int> {
+                // SAFETY: the number belongs to this struct, and the caller
+                // vouches for the array that it points to.
+                unsafe { raw::$call(fd, list) }
+            }
+        }
+    };
+}
+
+entry!(vesper_domain, domains);
+entry!(vesper_module, modules);
+entry!(vesper_buffer, buffers_of);
+
+/// VESPER_IOC_INFO.
+pub fn info(device: &File) -> nix::Result<vesper_info> {
+    let mut info = vesper_info::new_zeroed();
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::info(device.as_raw_fd(), &mut info) }?;
+    Ok(info)
+}
+
+/// One of the listing calls: fills as much of `entries` as there is, and says
+/// how many there are.
+pub fn list<T: Entry>(
+    device: &File,
+    domain: &[u8; vesper_abi::name::NAME_LEN],
+    entries: &mut [T],
+) -> nix::Result<usize> {
+    let mut list = vesper_list::new_zeroed();
+    list.capacity = u32::try_from(entries.len()).map_err(|_| Errno::EINVAL)?;
+    list.entry_size = size_of::<T>() as u32;
+    list.entries = entries.as_mut_ptr() as u64;
+    list.domain = *domain;
+    // SAFETY: address, capacity and entry size are those of `entries`, which is
+    // borrowed for the time of the call; its type takes any bytes.
+    unsafe { T::call(device.as_raw_fd(), &mut list) }?;
+    Ok(list.count as usize)
+}
+
+/// VESPER_IOC_LOAD, with addresses and lengths of image and parameters put in.
+pub fn load(
+    device: &File,
+    request: &mut vesper_load,
+    image: &[u8],
+    params: &[u8],
+) -> nix::Result<()> {
+    request.image = image.as_ptr() as u64;
+    request.image_len = u32::try_from(image.len()).map_err(|_| Errno::EFBIG)?;
+    request.params = params.as_ptr() as u64;
+    request.params_len = u32::try_from(params.len()).map_err(|_| Errno::E2BIG)?;
+    // SAFETY: the number belongs to this struct, and the two addresses in it
+    // are those of slices that live longer than the call, which only reads.
+    unsafe { raw::load(device.as_raw_fd(), request) }?;
+    Ok(())
+}
+
+/// VESPER_IOC_UNLOAD.
+pub fn unload(device: &File, request: &mut vesper_unload) -> nix::Result<()> {
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::unload(device.as_raw_fd(), request) }?;
+    Ok(())
+}
+
+/// VESPER_IOC_POSITION, on a relay file.
+pub fn position(relay: &impl AsFd) -> nix::Result<vesper_position> {
+    let mut position = vesper_position::new_zeroed();
+    let fd = relay.as_fd().as_raw_fd();
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::position(fd, &mut position) }?;
+    Ok(position)
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_interrupt(_signal: c_int) {
+    INTERRUPTED.store(true, Ordering::Relaxed);
+}
+
+/// From now on Ctrl-C and SIGTERM make waiting calls return, and are remembered.
+///
+/// A second one ends the process, should it not come to look at the first.
+pub fn catch_interrupts() -> nix::Result<()> {
+    // Without SA_RESTART: an ioctl or a poll that waits has to come back.
+    let action = SigAction::new(
+        SigHandler::Handler(on_interrupt),
+        SaFlags::SA_RESETHAND,
+        SigSet::empty(),
+    );
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        // SAFETY: the handler does nothing but store to an atomic, which is
+        // allowed in a signal handler.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
+/// Whether Ctrl-C or SIGTERM came since [`catch_interrupts`].
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
