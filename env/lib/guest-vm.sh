@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 #
 # The commands of env/guest-vm. State of guest NAME is in /run/vesper/NAME:
-# pid, qmp.sock, agent.sock, console (a link to the log). Sourced.
+# pid, qmp.sock, agent.{in,out}, console (a link to the log). Sourced.
 
 state=/run/vesper
 
@@ -79,6 +79,9 @@ guest_start() {
 		chmod 777 "$dir"
 		chown "$user" "$dir" "$console"
 	fi
+	# Pipes and not a socket: a socket that no client is connected to looks to
+	# the guest like a closed port, and its agent would have to poll.
+	mkfifo "$dir/agent.in" "$dir/agent.out"
 	setsid $qemu/qemu-system-x86_64 -name "$name" -nodefaults -no-user-config -display none \
 		-L /usr/share/seabios -L /usr/share/qemu \
 		-machine q35 -accel kvm -cpu max -smp "$smp" -m "$mem" \
@@ -87,12 +90,12 @@ guest_start() {
 		-serial "file:$console" -pidfile "$dir/pid" \
 		-qmp "unix:$dir/qmp.sock,server=on,wait=off" \
 		-device virtio-serial-pci \
-		-chardev "socket,id=agent,path=$dir/agent.sock,server=on,wait=off" \
+		-chardev "pipe,id=agent,path=$dir/agent" \
 		-device virtserialport,chardev=agent,name=vesper.agent \
 		"${args[@]}" "$@" </dev/null >"$log/$name-qemu.log" 2>&1 &
 	local child=$!
 	disown "$child"
-	while [[ ! -S $dir/agent.sock || ! -s $dir/pid ]]; do
+	while [[ ! -S $dir/qmp.sock || ! -s $dir/pid ]]; do
 		kill -0 "$child" 2>/dev/null || {
 			cat "$log/$name-qemu.log" >&2
 			fail "QEMU of guest '$name' did not start (log: $log/$name-qemu.log)" 125
@@ -103,30 +106,38 @@ guest_start() {
 }
 
 guest_wait() {
-	local limit=${2:-180}
-	guest_exec --timeout "$limit" "$1" true || fail \
-		"guest '$1' did not come up within $limit s; its console: $(guest_console "$1")" 124
+	local name=$1 limit=${2:-180}
+	guest_exec --timeout "$limit" "$name" true && return
+	running "$name" || {
+		cat "${VESPER_LOG:-/tmp}/$name-qemu.log" >&2
+		fail "QEMU of guest '$name' ended; its console: $(guest_console "$name")" 125
+	}
+	fail "guest '$name' did not come up within $limit s; its console: $(guest_console "$name")" 124
 }
 
-# request NAME TIMEOUT ID [FILE]: send standard input's first line, then FILE, to the
-# agent; print the output of the reply with this ID and return its status.
+# request NAME TIMEOUT ID: send standard input to the agent; print the output of
+# the reply with this ID and return its status.
 request() {
-	local name=$1 limit=$2 id=$3 status
+	local name=$1 limit=$2 id=$3 status=0
 	need_running "$name"
-	# The port takes one client at a time.
+	# One request at a time.
 	exec 8>"$state/$name/agent.lock"
-	flock 8
-	status=0
+	flock --timeout "$limit" 8 || return 124
+	# shellcheck disable=SC2016 # expanded by the inner shell
 	timeout "$limit" bash -c '
-		exec 7< <(exec socat -t 100000 - "UNIX-CONNECT:$1")
-		id=$2
-		while read -r -u 7 mark reply status size; do
+		# Opened for both, or it would wait for a writer.
+		exec 7<>"$1.out"
+		cat >"$1.in"
+		while :; do
+			if ! read -r -t 1 -u 7 mark reply status size; then
+				kill -0 "$3" 2>/dev/null || exit 125
+				continue
+			fi
 			# Answers to requests given up earlier may still come.
-			[[ $mark == VESPER-REPLY && $reply == "$id" ]] || continue
+			[[ $mark == VESPER-REPLY && $reply == "$2" ]] || continue
 			head -c "$size" <&7
 			exit "$status"
-		done
-		exit 125' request "$state/$name/agent.sock" "$id" || status=$?
+		done' request "$state/$name/agent" "$id" "$(<"$state/$name/pid")" || status=$?
 	exec 8>&-
 	return "$status"
 }
@@ -143,7 +154,7 @@ guest_exec() {
 	shift
 	id=$(new_id)
 	printf 'RUN %s %s\n' "$id" "$(base64 -w 0 <<<"$*")" | request "$name" "$limit" "$id" || status=$?
-	((status != 125)) || running "$name" || fail "guest '$name' went away" 125
+	((status != 125)) || running "$name" || echo "guest-vm: guest '$name' went away" >&2
 	return "$status"
 }
 
@@ -162,6 +173,7 @@ guest_qmp() {
 	# The reader ends at the answer; events may come before it.
 	timeout 30 bash -c '
 		coproc SOCK { exec socat - "UNIX-CONNECT:$1"; }
+		trap "kill -KILL $SOCK_PID" EXIT
 		printf "%s\n" "{\"execute\": \"qmp_capabilities\"}" "$2" >&"${SOCK[1]}"
 		answers=0
 		while read -r -u "${SOCK[0]}" line; do

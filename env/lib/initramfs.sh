@@ -6,6 +6,7 @@
 # initramfs_base DIR: directories and busybox.
 initramfs_base() {
 	local applet
+	chmod 755 "$1"
 	mkdir -p "$1"/{bin,sbin,dev,proc,sys,tmp,run,etc,root,usr,lib,mnt,new}
 	ln -s ../bin "$1/usr/bin"
 	ln -s ../bin "$1/usr/sbin"
