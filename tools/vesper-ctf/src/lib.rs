@@ -17,3 +17,5 @@ pub mod metadata;
 pub mod record;
 pub mod stream;
 pub mod tsdl;
+#[cfg(feature = "writer")]
+pub mod writer;

@@ -91,7 +91,7 @@ pub enum Command {
 pub enum Generated {
     /// A man page for each command.
     Man,
-    /// A completion script for each shell, under the name that it looks for.
+    /// Completion scripts for bash, fish and zsh, under the names they look for.
     Completion,
 }
 

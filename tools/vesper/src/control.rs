@@ -112,9 +112,10 @@ pub struct Host<C>(C);
 impl<C: Control> Host<C> {
     /// Makes sure that both sides speak of the same structs.
     pub fn new(control: C) -> Result<Self> {
-        let theirs = control
-            .abi_version()
-            .map_err(|errno| ioctl("asking the host module", errno))?;
+        let theirs = control.abi_version().map_err(|errno| match errno {
+            Errno::ENOTTY => Error::NotVesper,
+            errno => ioctl("asking the host module", errno),
+        })?;
         check_version(VESPER_ABI_VERSION, theirs).map_err(|older| Error::Abi {
             ours: VESPER_ABI_VERSION,
             theirs,
@@ -127,7 +128,7 @@ impl<C: Control> Host<C> {
     pub fn domains(&self) -> Result<Vec<vesper_domain>> {
         let listed = self.0.domains();
         let mut domains = listed.map_err(|errno| ioctl("listing the domains", errno))?;
-        domains.sort_by(|a, b| a.name.cmp(&b.name));
+        domains.sort_by_key(|domain| domain.name);
         Ok(domains)
     }
 
@@ -142,7 +143,7 @@ impl<C: Control> Host<C> {
     pub fn modules(&self, domain: &str) -> Result<Vec<vesper_module>> {
         let listed = self.0.modules(&field(domain));
         let mut modules = listed.map_err(|errno| self.listing(domain, errno))?;
-        modules.sort_by(|a, b| a.name.cmp(&b.name));
+        modules.sort_by_key(|module| module.name);
         Ok(modules)
     }
 

@@ -70,6 +70,9 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// Some other file in the place of the control device.
+    #[error("what is there is not the control device of the VESPER host module")]
+    NotVesper,
     /// The two sides of the ioctl ABI do not fit.
     #[error(
         "the host module speaks version {} of the interface, this tool version {}: {}",

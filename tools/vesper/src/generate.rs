@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::{Cli, Generated};
@@ -35,7 +35,7 @@ fn man_pages(dir: &Path) -> io::Result<()> {
 }
 
 fn completion_scripts(dir: &Path) -> io::Result<()> {
-    for &shell in Shell::value_variants() {
+    for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut Cli::command(), "vesper", dir)?;
     }
     Ok(())

@@ -16,7 +16,7 @@ impl Parser<'_> {
     pub(super) fn any_type(&mut self) -> Located<FieldType> {
         let at = self.at;
         match self.word("a type")? {
-            "integer" => Ok(FieldType::Scalar(Scalar::Int(self.integer()?))),
+            "integer" => Ok(FieldType::Scalar(Scalar::Int(self.integer(at)?))),
             "enum" => Ok(FieldType::Scalar(self.enumeration()?)),
             "string" => {
                 if self.token == Token::Mark("{") {
@@ -37,8 +37,8 @@ impl Parser<'_> {
         }
     }
 
-    fn integer(&mut self) -> Located<IntType> {
-        let at = self.at;
+    /// What stands behind `integer`, which is at `at`.
+    fn integer(&mut self, at: usize) -> Located<IntType> {
         let mut size = None;
         let mut align = None;
         let mut int = IntType {

@@ -74,14 +74,21 @@ impl<W: Write> Session<'_, W> {
         let mut got = false;
         for &number in numbers {
             let mut taken = 0;
+            let mut at_end = false;
             while taken < BATCH && !sys::interrupted() {
                 let len = self.files.read(number, buffer)?;
-                if len == 0 {
-                    self.files.check_end(number);
-                    break;
-                }
                 self.decoders[number].push(&buffer[..len]);
                 taken += len;
+                if len > 0 {
+                    continue;
+                }
+                if at_end {
+                    self.files.close(number);
+                }
+                at_end = !at_end && self.files.at_end(number);
+                if !at_end {
+                    break;
+                }
             }
             got |= taken > 0;
         }

@@ -191,10 +191,17 @@ impl ModuleFiles {
         Ok(ready)
     }
 
-    /// To be asked after a read that gave nothing: whether that is the end.
-    pub(super) fn check_end(&mut self, number: usize) {
-        let relay = &mut self.files[number];
-        relay.ended |= relay.hung_up || relay.has_ended() || relay.is_removed();
+    /// To be asked after a read that gave nothing: whether that looks like the
+    /// end. Bytes may have come in between, so read once more before
+    /// [`ModuleFiles::close`].
+    pub(super) fn at_end(&self, number: usize) -> bool {
+        let relay = &self.files[number];
+        relay.ended || relay.hung_up || relay.has_ended() || relay.is_removed()
+    }
+
+    /// Nothing more will be read from a file.
+    pub(super) fn close(&mut self, number: usize) {
+        self.files[number].ended = true;
     }
 
     /// Whether nothing more will come from any file opened so far.
