@@ -20,3 +20,6 @@
 pub(crate) use kernel::bindings::*;
 
 include!("bindings_generated.rs");
+
+// SAFETY: It has no size, so there is nothing that could be wrong.
+unsafe impl<T> pin_init::Zeroable for __IncompleteArrayField<T> {}

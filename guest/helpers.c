@@ -3,10 +3,26 @@
 
 #include <asm/cpufeature.h>
 #include <asm/tsc.h>
+#include <linux/fs.h>
+#include <linux/gfp.h>
 #include <linux/irqflags.h>
+#include <linux/module.h>
+#include <linux/scatterlist.h>
+#include <linux/spinlock.h>
 #include <linux/timekeeping.h>
+#include <linux/utsname.h>
+#include <linux/virtio.h>
+#include <linux/virtio_config.h>
+#include <linux/workqueue.h>
+#include <xen/xen.h>
+
+#include <linux/virtio_vesper.h>
 
 #include "helpers.h"
+
+/* The header wants to know that it is not included by mistake. */
+#define INCLUDE_VERMAGIC
+#include <linux/vermagic.h>
 
 /* Which clock is in use must not change under the records: decided once. */
 static u32 clock_khz = U32_MAX;
@@ -41,4 +57,142 @@ void vesper_helper_clock_anchor(u64 *now, u64 *realtime_ns)
 	*now = vesper_helper_clock_now();
 	*realtime_ns = ktime_get_real_fast_ns();
 	local_irq_restore(flags);
+}
+
+static const struct virtio_device_id id_table[] = {
+	{ VIRTIO_ID_VESPER, VIRTIO_DEV_ANY_ID },
+	{ 0 },
+};
+MODULE_DEVICE_TABLE(virtio, id_table);
+
+struct workqueue_struct *vesper_helper_alloc_workqueue(const char *name)
+{
+	return alloc_workqueue("%s", WQ_UNBOUND, 0, name);
+}
+
+ssize_t vesper_helper_boot_id(char *text, size_t len)
+{
+	struct file *file;
+	loff_t pos = 0;
+	ssize_t ret;
+
+	file = filp_open("/proc/sys/kernel/random/boot_id", O_RDONLY, 0);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	ret = kernel_read(file, text, len, &pos);
+	filp_close(file, NULL);
+	return ret;
+}
+
+const struct virtio_device_id *vesper_helper_id_table(void)
+{
+	return id_table;
+}
+
+bool vesper_helper_module_sig_ok(struct module *module)
+{
+	return IS_ENABLED(CONFIG_MODULE_SIG) && module_sig_ok(module);
+}
+
+const char *vesper_helper_release(void)
+{
+	return init_utsname()->release;
+}
+
+const char *vesper_helper_vermagic(void)
+{
+	return VERMAGIC_STRING;
+}
+
+void vesper_helper_raw_spin_lock_init(raw_spinlock_t *lock, const char *name,
+				      struct lock_class_key *key)
+{
+#ifdef CONFIG_DEBUG_SPINLOCK
+	__raw_spin_lock_init(lock, name, key, LD_WAIT_SPIN);
+#else
+	raw_spin_lock_init(lock);
+#endif
+}
+
+unsigned long vesper_helper_raw_spin_lock_irqsave(raw_spinlock_t *lock)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(lock, flags);
+	return flags;
+}
+
+bool vesper_helper_raw_spin_trylock_irqsave(raw_spinlock_t *lock,
+					    unsigned long *flags)
+{
+	return raw_spin_trylock_irqsave(lock, *flags);
+}
+
+void vesper_helper_raw_spin_unlock_irqrestore(raw_spinlock_t *lock,
+					      unsigned long flags)
+{
+	raw_spin_unlock_irqrestore(lock, flags);
+}
+
+void vesper_helper_sg_set_page(struct scatterlist *sg, struct page *page)
+{
+	sg_set_page(sg, page, PAGE_SIZE, 0);
+}
+
+void vesper_helper_virtio_del_vqs(struct virtio_device *vdev)
+{
+	vdev->config->del_vqs(vdev);
+}
+
+void vesper_helper_virtio_device_ready(struct virtio_device *vdev)
+{
+	virtio_device_ready(vdev);
+}
+
+int vesper_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
+				  struct virtqueue *vqs[],
+				  struct virtqueue_info *info)
+{
+	return virtio_find_vqs(vdev, nvqs, vqs, info, NULL);
+}
+
+bool vesper_helper_virtio_has_feature(struct virtio_device *vdev,
+				      unsigned int bit)
+{
+	return virtio_has_feature(vdev, bit);
+}
+
+void vesper_helper_virtio_read_config(struct virtio_device *vdev, void *config,
+				      unsigned int len)
+{
+	virtio_cread_bytes(vdev, 0, config, len);
+}
+
+/*
+ * Tried with a page, as there is no other way to know: what the platform does
+ * to DMA is not told to drivers.
+ */
+bool vesper_helper_virtqueue_bounces(struct virtqueue *vq)
+{
+	struct page *page;
+	dma_addr_t addr;
+	bool bounces;
+
+	if (virtio_has_dma_quirk(vq->vdev) && !xen_domain())
+		return false;
+
+	page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	if (!page)
+		return true;
+
+	addr = virtqueue_map_page_attrs(vq, page, 0, PAGE_SIZE, DMA_FROM_DEVICE,
+					0);
+	bounces = virtqueue_map_mapping_error(vq, addr);
+	if (!bounces) {
+		bounces = virtqueue_map_need_sync(vq, addr);
+		virtqueue_unmap_page_attrs(vq, addr, PAGE_SIZE, DMA_FROM_DEVICE,
+					   0);
+	}
+	__free_page(page);
+	return bounces;
 }
