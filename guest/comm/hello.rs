@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The first message: who we are.
+
+use super::{
+    Bare,
+    Comm, //
+};
+use crate::{
+    abi, bindings, clock,
+    sys::{
+        boot_id,
+        module, //
+    },
+};
+use kernel::{
+    prelude::*,
+    str::CStrExt as _, //
+};
+
+/// Copies a string to a field, cut to fit with its terminator.
+fn field<const N: usize>(text: &CStr) -> [u8; N] {
+    let mut field = [0; N];
+    for (to, from) in field[..N - 1].iter_mut().zip(text.to_bytes()) {
+        *to = *from;
+    }
+    field
+}
+
+impl Comm {
+    /// Introduces this guest to the host. Process context.
+    pub(crate) fn hello(&self, load_policy: u32) -> Result {
+        let anchor = clock::anchor();
+        let hello = bindings::virtio_vesper_hello {
+            abi_version: bindings::VIRTIO_VESPER_ABI_VERSION.to_le(),
+            nr_cpus: kernel::cpu::nr_cpu_ids().to_le(),
+            boot_id: boot_id::get(),
+            tsc_khz: u64::from(clock::frequency_khz()).to_le(),
+            tsc_anchor: anchor.now.to_le(),
+            realtime_ns: anchor.realtime_ns.to_le(),
+            load_policy: load_policy.to_le(),
+            release: field(module::release()),
+            vermagic: field(module::vermagic()),
+            ..Zeroable::zeroed()
+        };
+        let hosts = self.request(bindings::VIRTIO_VESPER_C_HELLO, hello, &[])?;
+        check_version("the host's vesper_host", hosts)
+    }
+
+    /// Takes leave: nothing is lent any more. Process context.
+    pub(crate) fn goodbye(&self) -> Result {
+        self.request(bindings::VIRTIO_VESPER_C_GOODBYE, Bare::new(), &[])?;
+        Ok(())
+    }
+}
+
+/// Compares the version of the device ABI that `peer` has with ours.
+pub(super) fn check_version(peer: &str, version: u32) -> Result {
+    let ours = bindings::VIRTIO_VESPER_ABI_VERSION;
+    let older = match abi::versions(ours, version) {
+        abi::Versions::Match => return Ok(()),
+        abi::Versions::WeAreOlder => "this guest's vesper_guest",
+        abi::Versions::PeerIsOlder => peer,
+    };
+    pr_err!(
+        "device ABI {}.{} here, {}.{} on the other side: {} is older and must be updated\n",
+        ours >> 16,
+        ours & 0xffff,
+        version >> 16,
+        version & 0xffff,
+        older,
+    );
+    Err(EPROTONOSUPPORT)
+}
