@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! VESPER guest driver: loads probes for the host and lends it their relay buffers.
+//!
+//! Paper §3.1: `comm` is the communication layer, `loader` and `listener` are the action layer;
+//! the probe API and the module parameters are what a user sees. `guest` puts them together.
 
 // Until the probe API uses the listener.
 #![allow(dead_code, unused_imports)]
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 #[path = "../common/abi.rs"]
 mod abi;
 mod bindings;
 mod clock;
+mod comm;
+mod guest;
 mod listener;
 mod sys;
+mod uuid;
 
 module! {
     type: VesperGuest,
@@ -22,10 +31,45 @@ module! {
     license: "GPL",
 }
 
-struct VesperGuest;
+/// Id of this boot, as [`comm`] tells it to the host, in the order of bytes in which it is printed.
+pub(crate) fn boot_id() -> [u8; 16] {
+    sys::boot_id::get()
+}
+
+/// The module. Fields are dropped in order: first nothing new comes in, then what is under way
+/// ends, then the parts go.
+struct VesperGuest {
+    _driver: sys::virtio::Registration<guest::Guest>,
+    _panic: sys::notifier::Notifier<comm::Comm>,
+    _parts: Parts,
+}
+
+/// What has no end of its own.
+struct Parts {
+    guest: Arc<guest::Guest>,
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.guest.drain();
+        listener::withdraw();
+    }
+}
 
 impl kernel::Module for VesperGuest {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        Ok(VesperGuest)
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        sys::boot_id::init();
+
+        let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
+        let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
+        listener::publish(listener.clone());
+        let parts = Parts {
+            guest: guest::Guest::new(comm.clone(), listener)?,
+        };
+        Ok(Self {
+            _panic: sys::notifier::Notifier::on_panic(comm)?,
+            _driver: sys::virtio::Registration::new(module, &guest::FEATURES, parts.guest.clone())?,
+            _parts: parts,
+        })
     }
 }

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The virtio driver: puts the layers together when a device comes, and apart when it goes.
+
+use crate::{
+    bindings,
+    comm::{
+        self,
+        Comm,
+        Config, //
+    },
+    listener::Listener,
+    sys::{
+        virtio::{
+            self,
+            Device, //
+        },
+        workqueue::Workqueue,
+    },
+};
+use kernel::{
+    new_mutex, pr_warn_once,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// Device features that this driver knows.
+pub(crate) const FEATURES: [u32; 1] = [bindings::VIRTIO_VESPER_F_LOADER];
+
+/// `ID`s of the work items. They run side by side: what the host returns must not wait for what it
+/// wants.
+const RETURNS: u64 = 0;
+const REQUESTS: u64 = 1;
+const ROOM: u64 = 2;
+
+/// The parts of the module, and what a device sets in motion.
+#[pin_data]
+pub(crate) struct Guest {
+    comm: Arc<Comm>,
+    listener: Arc<Listener>,
+    /// A device is bound.
+    #[pin]
+    bound: Mutex<bool>,
+    #[pin]
+    returns: Work<Guest, RETURNS>,
+    #[pin]
+    requests: Work<Guest, REQUESTS>,
+    #[pin]
+    room: Work<Guest, ROOM>,
+    queue: Workqueue,
+}
+
+impl_has_work! {
+    impl HasWork<Guest, 0> for Guest { self.returns }
+    impl HasWork<Guest, 1> for Guest { self.requests }
+    impl HasWork<Guest, 2> for Guest { self.room }
+}
+
+impl WorkItem<RETURNS> for Guest {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.comm.reap();
+    }
+}
+
+impl WorkItem<REQUESTS> for Guest {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.comm.receive(|_message| ());
+    }
+}
+
+impl WorkItem<ROOM> for Guest {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.listener.room().is_err() {
+            // No memory: what is marked goes with the next notification of its buffer.
+            pr_warn_once!("no memory to send notifications that were held up\n");
+        }
+    }
+}
+
+impl Guest {
+    /// Puts the parts together.
+    pub(crate) fn new(comm: Arc<Comm>, listener: Arc<Listener>) -> Result<Arc<Self>> {
+        let queue = Workqueue::new(c"vesper_guest")?;
+        Arc::pin_init(
+            pin_init!(Self {
+                comm,
+                listener,
+                bound <- new_mutex!(false, "vesper_bound"),
+                returns <- new_work!("vesper_returns"),
+                requests <- new_work!("vesper_requests"),
+                room <- new_work!("vesper_room"),
+                queue,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Waits for all that is still to be done. Nothing new comes when no driver is registered.
+    pub(crate) fn drain(&self) {
+        self.queue.drain();
+    }
+
+    /// Takes a device into use.
+    fn enter(&self, device: &Device) -> Result<Config> {
+        if !device.has_feature(bindings::VIRTIO_F_VERSION_1) {
+            dev_err!(device.device(), "a legacy device can't be used\n");
+            return Err(ENODEV);
+        }
+        let config = Config::read(device)?;
+        // SAFETY: `Guest` is the driver of this device. `Comm` drops the queues in `detach`, which
+        // is called below if anything fails and else by `leave`, which `remove` and `freeze` call.
+        let queues = unsafe { device.find_vqs::<Guest, { comm::QUEUES }>(comm::QUEUE_NAMES) }?;
+        let entered = self
+            .comm
+            .attach(device, &config, queues)
+            .inspect(|()| device.ready())
+            .and_then(|()| self.comm.hello(0))
+            .and_then(|()| self.comm.post())
+            .and_then(|()| self.listener.attached());
+        if let Err(e) = entered {
+            dev_err!(device.device(), "the host can't be used: {:?}\n", e);
+            self.listener.detaching();
+            self.comm.detach();
+            return Err(e);
+        }
+        Ok(config)
+    }
+
+    /// Gives a device up.
+    fn leave(&self, device: &Device) {
+        self.listener.detaching();
+        match self.comm.goodbye() {
+            // A device that did not come back from sleep is left without a word.
+            Ok(()) | Err(ENODEV) => (),
+            Err(e) => dev_warn!(device.device(), "the host does not say goodbye: {:?}\n", e),
+        }
+        self.comm.detach();
+        device.reset();
+    }
+}
+
+impl virtio::Driver for Guest {
+    const NAME: &'static CStr = c"vesper_guest";
+
+    fn probe(this: ArcBorrow<'_, Self>, device: &Device) -> Result {
+        let mut bound = this.bound.lock();
+        if *bound {
+            dev_err!(device.device(), "a guest can use one VESPER device only\n");
+            return Err(EBUSY);
+        }
+        let config = this.enter(device)?;
+        *bound = true;
+        dev_info!(
+            device.device(),
+            "known to the host as {}\n",
+            config.domain()
+        );
+        Ok(())
+    }
+
+    fn remove(this: ArcBorrow<'_, Self>, device: &Device) {
+        let mut bound = this.bound.lock();
+        this.leave(device);
+        *bound = false;
+    }
+
+    fn freeze(this: ArcBorrow<'_, Self>, device: &Device) -> Result {
+        this.leave(device);
+        Ok(())
+    }
+
+    fn restore(this: ArcBorrow<'_, Self>, device: &Device) -> Result {
+        this.enter(device)?;
+        Ok(())
+    }
+
+    fn used(this: ArcBorrow<'_, Self>, queue: u32) {
+        // If an item is queued already, it will see this too.
+        let guest: Arc<Self> = this.into();
+        let _ = match queue {
+            bindings::VIRTIO_VESPER_VQ_LOADER => {
+                guest.queue.enqueue::<_, REQUESTS>(guest.clone()).is_ok()
+            }
+            bindings::VIRTIO_VESPER_VQ_NOTIFY => {
+                guest.queue.enqueue::<_, ROOM>(guest.clone()).is_ok()
+            }
+            _ => guest.queue.enqueue::<_, RETURNS>(guest.clone()).is_ok(),
+        };
+    }
+}
