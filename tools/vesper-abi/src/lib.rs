@@ -14,6 +14,7 @@ pub mod packet;
 /// The rules that the kernel modules compile too; re-exported where the tools
 /// need them, and covered by the tests of this crate.
 #[path = "../../../common/abi.rs"]
+#[cfg_attr(test, allow(clippy::identity_op))] // A limit spelt out in its tests.
 mod common;
 
 pub use version::{Older, check_version};

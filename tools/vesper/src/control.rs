@@ -37,6 +37,32 @@ pub trait Control {
     fn unload(&self, request: &mut vesper_unload) -> nix::Result<()>;
 }
 
+impl<C: Control> Control for &C {
+    fn abi_version(&self) -> nix::Result<u32> {
+        (**self).abi_version()
+    }
+
+    fn domains(&self) -> nix::Result<Vec<vesper_domain>> {
+        (**self).domains()
+    }
+
+    fn modules(&self, domain: &[u8; NAME_LEN]) -> nix::Result<Vec<vesper_module>> {
+        (**self).modules(domain)
+    }
+
+    fn buffers(&self, domain: &[u8; NAME_LEN]) -> nix::Result<Vec<vesper_buffer>> {
+        (**self).buffers(domain)
+    }
+
+    fn load(&self, request: &mut vesper_load, image: &[u8], params: &[u8]) -> nix::Result<()> {
+        (**self).load(request, image, params)
+    }
+
+    fn unload(&self, request: &mut vesper_unload) -> nix::Result<()> {
+        (**self).unload(request)
+    }
+}
+
 /// The real thing.
 #[derive(Debug)]
 pub struct Device(File);

@@ -16,7 +16,7 @@ use vesper_abi::name::check_name;
 use crate::error;
 
 /// What a compressed image may grow to; kernel modules are far from it.
-const MAX_UNPACKED: u64 = 256 << 20;
+const MAX_UNPACKED: u64 = 128 << 20;
 
 /// Why an image is not sent.
 #[derive(Debug, Error)]
