@@ -56,7 +56,7 @@ wait_for() { # SECONDS WHAT COMMAND...
 
 host_setup() {
 	[[ -d /sys/module/vesper_host ]] || insmod "$TOP/host/vesper_host.ko" || return 1
-	guest_running "$GUEST" || guest_start "$GUEST"
+	guest_running "$GUEST" || guest_start "$GUEST" --smp 2
 }
 
 guest_start() { # NAME [OPTIONS OF guest-vm start...]
@@ -84,13 +84,16 @@ guest_stop() { # NAME
 }
 
 guest_stop_all() {
-	"$TOP/env/guest-vm" stop --all >/dev/null 2>&1
+	local name
+	for name in $("$TOP/env/guest-vm" list); do
+		"$TOP/env/guest-vm" kill "$name" >/dev/null 2>&1
+	done
 }
 
 # A guest about which nothing is known is replaced.
 guest_fresh() { # NAME
 	"$TOP/env/guest-vm" kill "$1" >/dev/null 2>&1
-	guest_start "$1"
+	guest_start "$1" --smp 2
 }
 
 guest_qmp() { # NAME JSON
