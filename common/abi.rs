@@ -93,7 +93,7 @@ impl Geometry {
 
     /// Place of sub-buffer number `number` in the buffer, counted in sub-buffers.
     pub(crate) fn slot(self, number: u64) -> usize {
-        (number % self.n_subbufs as u64) as usize
+        number.checked_rem(self.n_subbufs as u64).unwrap_or(0) as usize
     }
 
     /// Says whether a writer that claims `produced` can be believed by a reader who has seen
