@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /* Headers from which bindgen makes what the kernel crate does not have. */
 
+#include <linux/kallsyms.h>
 #include <linux/module.h>
 #include <linux/panic_notifier.h>
 #include <linux/relay.h>
@@ -10,4 +11,9 @@
 
 #include <linux/virtio_vesper.h>
 
+#include <vesper/probe.h>
+
 #include "helpers.h"
+
+/* bindgen does not evaluate a sizeof in a macro. */
+const size_t VESPER_CONST_KSYM_SYMBOL_LEN = KSYM_SYMBOL_LEN;

@@ -3,13 +3,20 @@
 
 #include <asm/cpufeature.h>
 #include <asm/tsc.h>
+#include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
+#include <linux/irq_work.h>
 #include <linux/irqflags.h>
+#include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/percpu.h>
+#include <linux/relay.h>
 #include <linux/scatterlist.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/timekeeping.h>
+#include <linux/tracepoint.h>
 #include <linux/utsname.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
@@ -195,4 +202,68 @@ bool vesper_helper_virtqueue_bounces(struct virtqueue *vq)
 	}
 	__free_page(page);
 	return bounces;
+}
+
+bool vesper_helper_cpu_online(u32 cpu)
+{
+	return cpu < nr_cpu_ids && cpu_online(cpu);
+}
+
+void vesper_helper_init_irq_work_hard(struct irq_work *work,
+				      void (*func)(struct irq_work *work))
+{
+	*work = IRQ_WORK_INIT_HARD(func);
+}
+
+void vesper_helper_init_work(struct work_struct *work,
+			     void (*func)(struct work_struct *work))
+{
+	INIT_WORK(work, func);
+}
+
+/*
+ * The raw ones: these bracket a record, which may be written where tracing of
+ * the interrupt flag is itself what is being traced.
+ */
+void vesper_helper_irq_restore(unsigned long flags)
+{
+	raw_local_irq_restore(flags);
+}
+
+unsigned long vesper_helper_irq_save(void)
+{
+	unsigned long flags;
+
+	raw_local_irq_save(flags);
+	return flags;
+}
+
+void vesper_helper_on_each_cpu(void (*func)(void *data), void *data)
+{
+	on_each_cpu(func, data, 1);
+}
+
+void *vesper_helper_page_address(struct page *page)
+{
+	return page_address(page);
+}
+
+struct rchan_buf *vesper_helper_relay_buf(struct rchan *chan, u32 cpu)
+{
+	return *per_cpu_ptr(chan->buf, cpu);
+}
+
+void vesper_helper_tracepoint_synchronize_unregister(void)
+{
+	tracepoint_synchronize_unregister();
+}
+
+const char *vesper_helper_uts_nodename(void)
+{
+	return init_uts_ns.name.nodename;
+}
+
+bool vesper_helper_within_module(unsigned long addr, const struct module *mod)
+{
+	return within_module(addr, mod);
 }

@@ -5,9 +5,17 @@
 pub(crate) mod abi;
 pub(crate) mod boot_id;
 pub(crate) mod completion;
+pub(crate) mod cpu;
+pub(crate) mod deferred;
+pub(crate) mod hotplug;
+pub(crate) mod index;
 pub(crate) mod module;
 pub(crate) mod notifier;
 pub(crate) mod page;
 pub(crate) mod raw_spinlock;
+pub(crate) mod relay;
+pub(crate) mod symbol;
+pub(crate) mod tracepoint;
 pub(crate) mod virtio;
+pub(crate) mod work;
 pub(crate) mod workqueue;
