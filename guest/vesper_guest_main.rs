@@ -20,6 +20,7 @@ mod clock;
 mod comm;
 mod guest;
 mod listener;
+mod probe;
 mod sys;
 mod uuid;
 
@@ -42,6 +43,7 @@ struct VesperGuest {
     _driver: sys::virtio::Registration<guest::Guest>,
     _panic: sys::notifier::Notifier<comm::Comm>,
     _parts: Parts,
+    _probes: probe::Probes,
 }
 
 /// What has no end of its own.
@@ -59,6 +61,7 @@ impl Drop for Parts {
 impl kernel::Module for VesperGuest {
     fn init(module: &'static ThisModule) -> Result<Self> {
         sys::boot_id::init();
+        let _probes = probe::Probes::new()?;
 
         let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
@@ -70,6 +73,7 @@ impl kernel::Module for VesperGuest {
             _panic: sys::notifier::Notifier::on_panic(comm)?,
             _driver: sys::virtio::Registration::new(module, &guest::FEATURES, parts.guest.clone())?,
             _parts: parts,
+            _probes,
         })
     }
 }

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Probe API: what the modules of probes link against (paper §5.1).
+//!
+//! A [`channel`] has a [`lane`] for each CPU, on which records are put into CTF packets by a
+//! [`writer`]. What is lent to the host is a [`store`], the way to tell it an [`outlet`]. Probes
+//! come in through [`capi`], with a description of their records that [`spec`] reads.
+
+use kernel::prelude::*;
+
+mod capi;
+mod channel;
+mod debugfs;
+mod lane;
+mod outlet;
+mod registry;
+mod spec;
+mod store;
+mod symbols;
+mod text;
+mod tsdl;
+mod writer;
+
+/// The API, ready for probes. Dropped when the module goes.
+pub(crate) struct Probes {
+    _registry: registry::Guard,
+}
+
+impl Probes {
+    /// Gets the API ready. Called once, by the module, before a probe can be loaded.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            // SAFETY: Called once, by the module's own `init`, before which no module that uses its
+            // symbols can be loaded.
+            _registry: unsafe { registry::init()? },
+        })
+    }
+}

@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The way of a record on one CPU, from the probe to the host.
+//!
+//! A record is written with interrupts off by the CPU it belongs to ([`Owned`]). Whatever else it
+//! needs (the timer that bounds its waiting, the message to the host, the name of a symbol) is
+//! asked for with a flag and done by an irq_work on the same CPU, for a probe may sit anywhere, in
+//! the scheduler and in the timer code too.
+
+use super::{
+    outlet::Outlet,
+    writer::{
+        Refused,
+        Switch,
+        Writer, //
+    },
+};
+use crate::{
+    clock,
+    sys::{
+        cpu::{
+            Access,
+            HotplugLock,
+            IrqOff,
+            Owned, //
+        },
+        deferred::{
+            Deferred,
+            Handler, //
+        },
+        relay::Room,
+        work::Work, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+};
+
+/// Doublings of the waiting time, while the host has a full lap to read.
+const MAX_BACKOFF: u32 = 5;
+
+/// What the guest itself counts, apart from what stands in the index page.
+#[derive(Default)]
+pub(crate) struct Counts {
+    /// Records written.
+    pub(crate) written: Count,
+    /// Records dropped, for whatever reason.
+    pub(crate) lost: Count,
+    /// Of those: because another record was being written on the CPU.
+    pub(crate) nested: Count,
+    /// Of those: because they fit in no sub-buffer, or their fields in no record.
+    pub(crate) too_big: Count,
+    /// Sub-buffers closed.
+    pub(crate) switched: Count,
+}
+
+/// A counter that any context of its CPU may count up.
+pub(crate) struct Count(Atomic<u64>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Count {
+    #[inline]
+    fn up(&self) {
+        self.0.add(1u64, Relaxed);
+    }
+
+    /// How many there were.
+    #[inline]
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One CPU's part of a channel.
+pub(crate) struct Lane {
+    cpu: u32,
+    /// `None` until the CPU first comes up.
+    writer: Owned<Option<Writer>>,
+    outlet: Arc<Work<Outlet>>,
+    pub(crate) counts: Counts,
+    /// What the irq_work is asked to do.
+    want_timer: Atomic<bool>,
+    want_work: Atomic<bool>,
+    want_notify: Atomic<bool>,
+    urgent: Atomic<bool>,
+    /// The timer is set, or asked for.
+    armed: Atomic<bool>,
+    backoff: Atomic<u32>,
+}
+
+/// Access to the writer of a lane.
+pub(crate) type Writing<'a> = Access<'a, Option<Writer>>;
+
+impl Lane {
+    /// The lane of `cpu`, with the writer of its buffer if there is one yet.
+    pub(crate) fn new(cpu: u32, outlet: Arc<Work<Outlet>>, writer: Option<Writer>) -> Self {
+        Self {
+            cpu,
+            writer: Owned::new(cpu, writer),
+            outlet,
+            counts: Counts::default(),
+            want_timer: Atomic::new(false),
+            want_work: Atomic::new(false),
+            want_notify: Atomic::new(false),
+            urgent: Atomic::new(false),
+            armed: Atomic::new(false),
+            backoff: Atomic::new(0),
+        }
+    }
+
+    /// Installs the writer, while the CPU is still offline.
+    pub(crate) fn install(&self, lock: &HotplugLock, writer: Writer) -> Result {
+        let mut access = self.writer.enter_offline(lock).ok_or(EBUSY)?;
+        *access = Some(writer);
+        Ok(())
+    }
+
+    /// Counts a record that was dropped. Any context, also on top of a record being written.
+    #[cold]
+    fn lose(&self, why: Option<&Count>) {
+        self.counts.lost.up();
+        if let Some(count) = why {
+            count.up();
+        }
+        self.publish_lost();
+    }
+
+    /// Puts the count of dropped records into the index page.
+    fn publish_lost(&self) {
+        let Some(buffer) = self.outlet.store.get(self.cpu) else {
+            return;
+        };
+        // A context on top of this one may count and publish between the two steps; it must not be
+        // written over with less. There is no more than a handful of levels.
+        for _ in 0..8 {
+            let lost = self.counts.lost.get();
+            buffer.index.lost(lost);
+            if self.counts.lost.get() == lost {
+                break;
+            }
+        }
+    }
+
+    /// Says why a switch is made or not.
+    fn switch(&self, writer: &mut Writer, how: Switch) -> bool {
+        let done = writer.switch(how, self.counts.lost.get());
+        if done {
+            self.counts.switched.up();
+        }
+        done
+    }
+
+    fn notify(&self, produced: u64, urgent: bool) {
+        self.outlet.notify(self.cpu, produced, urgent);
+    }
+
+    /// Closes the open sub-buffer on the lane's own CPU and tells the host. Hard interrupt.
+    pub(crate) fn flush_here(&self, how: Switch) -> bool {
+        let Some(mut access) = self.writer.enter(IrqOff::new()) else {
+            return false;
+        };
+        let Some(writer) = access.as_mut() else {
+            return true;
+        };
+        let done = self.switch(writer, how);
+        let (waiting, produced) = (writer.waiting(), writer.produced());
+        drop(access);
+        if done {
+            self.notify(produced, false);
+        }
+        !waiting
+    }
+
+    /// The same for a CPU that is offline. Process context.
+    pub(crate) fn flush_offline(&self, lock: &HotplugLock) {
+        let Some(mut access) = self.writer.enter_offline(lock) else {
+            return;
+        };
+        let Some(writer) = access.as_mut() else {
+            return;
+        };
+        let done = self.switch(writer, Switch::Always);
+        let produced = writer.produced();
+        drop(access);
+        if done {
+            self.notify(produced, false);
+        }
+    }
+
+    /// Notes addresses whose names the host needs.
+    #[inline]
+    pub(crate) fn note_symbols(this: &Deferred<Self>, addresses: impl Iterator<Item = u64>) {
+        let mut new = false;
+        for address in addresses {
+            new |= this.outlet.store.symbols.note(address);
+        }
+        if new {
+            this.want_work.store(true, Relaxed);
+            this.kick();
+        }
+    }
+
+    /// Begins a record of at most `len` bytes on this, the lane's CPU. Any context.
+    ///
+    /// `None` counts it as lost.
+    #[inline]
+    pub(crate) fn begin(&self, irq: IrqOff, len: usize) -> Option<(Writing<'_>, Room, u64)> {
+        let Some(mut access) = self.writer.enter(irq) else {
+            self.lose(Some(&self.counts.nested));
+            return None;
+        };
+        let Some(writer) = access.as_mut() else {
+            self.lose(None);
+            return None;
+        };
+        let before = writer.produced();
+        let reserved = writer.reserve(len, self.counts.lost.get());
+        if writer.produced() != before {
+            self.counts.switched.up();
+            self.want_notify.store(true, Relaxed);
+        }
+        match reserved {
+            Ok(room) => {
+                let time = writer.stamp(clock::now());
+                Some((access, room, time))
+            }
+            Err(why) => {
+                drop(access);
+                self.lose((why == Refused::TooBig).then_some(&self.counts.too_big));
+                None
+            }
+        }
+    }
+
+    /// Takes up a record that was set aside.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Owned::resume`].
+    #[inline]
+    pub(crate) unsafe fn resume(&self, flags: usize) -> Writing<'_> {
+        // SAFETY: The caller's promise.
+        unsafe { self.writer.resume(flags) }
+    }
+
+    /// Ends the record with the `len` bytes that were written; `None` if they were not enough.
+    #[inline]
+    pub(crate) fn commit(
+        this: &Deferred<Self>,
+        mut access: Writing<'_>,
+        len: Option<usize>,
+        time: u64,
+        urgent: bool,
+    ) {
+        let mut kick = this.want_notify.load(Relaxed);
+        match (len, access.as_mut()) {
+            (Some(len), Some(writer)) => {
+                writer.commit(len, time);
+                this.counts.written.up();
+                if urgent {
+                    this.urgent.store(true, Relaxed);
+                    if this.switch(writer, Switch::IfFree) {
+                        this.want_notify.store(true, Relaxed);
+                    }
+                    kick = true;
+                }
+                if writer.waiting() && !this.armed.load(Relaxed) {
+                    this.armed.store(true, Relaxed);
+                    this.want_timer.store(true, Relaxed);
+                    kick = true;
+                }
+            }
+            _ => this.lose(Some(&this.counts.too_big)),
+        }
+        if kick {
+            // Comes through when interrupts are on again.
+            this.kick();
+        }
+        drop(access);
+    }
+
+    /// Ends the record as if it had not been begun.
+    pub(crate) fn discard(this: &Deferred<Self>, access: Writing<'_>) {
+        if this.want_notify.load(Relaxed) {
+            this.kick();
+        }
+        drop(access);
+    }
+}
+
+impl Handler for Lane {
+    fn kicked(this: &Deferred<Self>) {
+        if this.want_notify.xchg(false, Relaxed) {
+            let urgent = this.urgent.xchg(false, Relaxed);
+            // A hint only: what is true stands in the index page.
+            this.notify(this.counts.switched.get(), urgent);
+        }
+        if this.want_work.xchg(false, Relaxed) {
+            this.outlet.queue();
+        }
+        if this.want_timer.xchg(false, Relaxed) {
+            this.backoff.store(0, Relaxed);
+            this.start_timer(this.outlet.switch_ns);
+        }
+    }
+
+    fn expired(this: &Deferred<Self>) -> Option<u64> {
+        this.armed.store(false, Relaxed);
+        let irq = IrqOff::new();
+        if irq.cpu() != this.cpu {
+            // The CPU went offline and its timers with it to another: only process context may
+            // look at the buffer now.
+            this.outlet.queue();
+            return None;
+        }
+        drop(irq);
+        if this.flush_here(Switch::IfFree) {
+            this.backoff.store(0, Relaxed);
+            return None;
+        }
+        // The host has a lap to read. Ask again, ever more rarely: an idle CPU is not to be woken
+        // ten times a second for a reader who never comes.
+        let backoff = this.backoff.load(Relaxed).wrapping_add(1).min(MAX_BACKOFF);
+        this.backoff.store(backoff, Relaxed);
+        this.armed.store(true, Relaxed);
+        Some(this.outlet.switch_ns << backoff)
+    }
+}
