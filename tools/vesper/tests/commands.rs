@@ -26,8 +26,18 @@ struct Fake {
     status: u32,
     stage: u32,
     text: &'static str,
-    /// Names, image length and parameters of the last load.
-    asked: RefCell<Option<(String, String, usize, String, u32)>>,
+    /// The last load.
+    asked: RefCell<Option<Asked>>,
+}
+
+/// What a load asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Asked {
+    domain: String,
+    module: String,
+    image_len: usize,
+    params: String,
+    timeout_ms: u32,
 }
 
 fn fake() -> Fake {
@@ -118,13 +128,13 @@ impl Control for Fake {
     }
 
     fn load(&self, request: &mut vesper_load, image: &[u8], params: &[u8]) -> nix::Result<()> {
-        *self.asked.borrow_mut() = Some((
-            string(&request.domain),
-            string(&request.module),
-            image.len(),
-            String::from_utf8_lossy(params).into_owned(),
-            request.timeout_ms,
-        ));
+        *self.asked.borrow_mut() = Some(Asked {
+            domain: string(&request.domain),
+            module: string(&request.module),
+            image_len: image.len(),
+            params: String::from_utf8_lossy(params).into_owned(),
+            timeout_ms: request.timeout_ms,
+        });
         self.answer()?;
         request.status = self.status;
         request.stage = self.stage;
@@ -157,7 +167,7 @@ fn run(fake: Fake, line: &[&str]) -> (Result<String, Error>, Option<u32>) {
         Command::Stat(args) => commands::stat(&host, args, &mut out),
         other => panic!("{other:?}"),
     };
-    let timeout = fake.asked.borrow().as_ref().map(|asked| asked.4);
+    let timeout = fake.asked.borrow().as_ref().map(|asked| asked.timeout_ms);
     (done.map(|()| String::from_utf8(out).unwrap()), timeout)
 }
 
@@ -264,13 +274,13 @@ fn load_sends_name_image_and_parameters() {
     let asked = fake.asked.borrow().clone().unwrap();
     assert_eq!(
         asked,
-        (
-            "web1".into(),
-            "my_signal".into(),
-            size,
-            "sig=15 comm=\"a b\"".into(),
-            2000
-        )
+        Asked {
+            domain: "web1".into(),
+            module: "my_signal".into(),
+            image_len: size,
+            params: "sig=15 comm=\"a b\"".into(),
+            timeout_ms: 2000,
+        }
     );
 }
 
