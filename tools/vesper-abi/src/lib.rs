@@ -17,7 +17,7 @@ pub mod packet;
 #[cfg_attr(test, allow(clippy::identity_op))] // A limit spelt out in its tests.
 mod common;
 
-pub use version::{Older, check_version};
+pub use version::{check_version, Older};
 
 mod version;
 

@@ -5,7 +5,7 @@
 use thiserror::Error;
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::bindings::{VIRTIO_VESPER_PACKET_MAGIC, virtio_vesper_packet};
+use crate::bindings::{virtio_vesper_packet, VIRTIO_VESPER_PACKET_MAGIC};
 use crate::endian::{Le32, Le64};
 
 /// Bytes of a packet head.

@@ -2,7 +2,7 @@
 
 //! Which side of an ABI is behind the other.
 
-use crate::common::{Versions, versions};
+use crate::common::{versions, Versions};
 
 /// The side that has to be brought up to date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use vesper_abi::bindings::VIRTIO_VESPER_PACKET_MAGIC;
-use vesper_abi::packet::{HEAD_LEN, PacketError, PacketHead};
+use vesper_abi::packet::{PacketError, PacketHead, HEAD_LEN};
 
 /// A whole packet.
 #[derive(Debug, Clone, PartialEq, Eq)]

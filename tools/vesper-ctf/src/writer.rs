@@ -3,7 +3,7 @@
 //! A writer of small traces in the form that the guest's probe API gives them,
 //! for tests here and in other crates.
 
-use vesper_abi::packet::{HEAD_LEN, PacketHead};
+use vesper_abi::packet::{PacketHead, HEAD_LEN};
 
 /// UUID of all traces that are written here.
 pub const UUID: [u8; 16] = [

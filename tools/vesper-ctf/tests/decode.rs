@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use vesper_ctf::decoder::{Decoder, Item, ItemKind, Totals};
 use vesper_ctf::merge::{Merge, Refill};
 use vesper_ctf::metadata::{FieldType, Metadata};
-use vesper_ctf::record::{RecordError, Value, elements};
+use vesper_ctf::record::{elements, RecordError, Value};
 use vesper_ctf::stream::{Malformed, StreamError};
 use vesper_ctf::tsdl;
-use vesper_ctf::writer::{EventBytes, PREAMBLE, PacketWriter, UUID, signal_event, signal_metadata};
+use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter, PREAMBLE, UUID};
 
 fn signal() -> Metadata {
     tsdl::parse(signal_metadata(&[]).as_bytes()).unwrap()

@@ -111,9 +111,7 @@ fn the_guests_text_is_in_the_subset() {
         .collect();
     assert_eq!(
         shown,
-        [
-            "pid", "sig", "comm", "small", "mask", "data", "where", "stack"
-        ]
+        ["pid", "sig", "comm", "small", "mask", "data", "where", "stack"]
     );
     let FieldType::Array(Scalar::Enum(_, labels), _) = &class.fields[9].ty else {
         panic!("{:?}", class.fields[9]);

@@ -13,7 +13,7 @@ use vesper_abi::name::text;
 use crate::cli::{self, Scope};
 use crate::control::{Control, Host};
 use crate::error::{Error, Result};
-use crate::image::{Image, fits};
+use crate::image::{fits, Image};
 use crate::json;
 use crate::table;
 
@@ -28,7 +28,11 @@ fn lossy(field: &[u8]) -> String {
 }
 
 fn or_dash(text: String) -> String {
-    if text.is_empty() { "-".into() } else { text }
+    if text.is_empty() {
+        "-".into()
+    } else {
+        text
+    }
 }
 
 fn domain_state(domain: &vesper_domain) -> &'static str {

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use vesper_abi::bindings::{
-    VESPER_ABI_VERSION, vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_unload,
+    vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_unload, VESPER_ABI_VERSION,
 };
 use vesper_abi::check_version;
-use vesper_abi::name::{NAME_LEN, name_field, text};
+use vesper_abi::name::{name_field, text, NAME_LEN};
 use zerocopy::FromZeros;
 
 use crate::error::{Action, Error, Refusal, Result};

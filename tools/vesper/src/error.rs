@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 use thiserror::Error;
-use vesper_abi::Older;
 use vesper_abi::bindings;
 use vesper_abi::escape::Escaped;
+use vesper_abi::Older;
 use vesper_ctf::tsdl::TsdlError;
 
 use crate::image::ImageError;

@@ -2,7 +2,7 @@
 
 //! The `vesper` command-line tool.
 
-use std::io::{Write, stdout};
+use std::io::{stdout, Write};
 use std::process::ExitCode;
 
 use clap::Parser;

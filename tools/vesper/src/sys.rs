@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use vesper_abi::bindings::{
-    IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO, IOCTL_LOAD, IOCTL_MODULES, IOCTL_POSITION,
-    IOCTL_UNLOAD, vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load,
-    vesper_module, vesper_position, vesper_unload,
+    vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load, vesper_module,
+    vesper_position, vesper_unload, IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO, IOCTL_LOAD,
+    IOCTL_MODULES, IOCTL_POSITION, IOCTL_UNLOAD,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 

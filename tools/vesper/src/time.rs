@@ -2,8 +2,8 @@
 
 //! Nanoseconds since the epoch as people write them.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::Timestamp;
 
 /// With nanoseconds, in `zone`; `None` if the year is out of this world.
 pub fn wall_clock(nanoseconds: i128, zone: &TimeZone) -> Option<String> {

@@ -9,11 +9,11 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, mkfifo};
+use nix::unistd::{mkfifo, Pid};
 use tempfile::TempDir;
-use vesper_ctf::writer::{PacketWriter, signal_event, signal_metadata};
+use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
 
 const SYMBOL: (&str, u64) = ("do_send_sig_info+0x4f/0x90", 0xffff_ffff_8110_f14f);
 

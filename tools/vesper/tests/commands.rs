@@ -8,7 +8,7 @@ use clap::Parser;
 use nix::errno::Errno;
 use tempfile::TempDir;
 use vesper_abi::bindings::{self, vesper_buffer, vesper_domain, vesper_load, vesper_module};
-use vesper_abi::name::{NAME_LEN, text};
+use vesper_abi::name::{text, NAME_LEN};
 use vesper_cli::cli::{Cli, Command};
 use vesper_cli::commands;
 use vesper_cli::control::{Control, Host};
@@ -217,14 +217,12 @@ web1    ready      running  42   2     any   1        64 KiB  7.3.4+deb13-amd64\
 #[test]
 fn lists() {
     let all = ok(&["list"]);
-    assert!(
-        all.lines()
-            .any(|l| l.starts_with("db ") && l.contains(" signal "))
-    );
-    assert!(
-        all.lines()
-            .any(|l| l.starts_with("web1 ") && l.contains(" live "))
-    );
+    assert!(all
+        .lines()
+        .any(|l| l.starts_with("db ") && l.contains(" signal ")));
+    assert!(all
+        .lines()
+        .any(|l| l.starts_with("web1 ") && l.contains(" live ")));
     let (cause, remedy, code) = fails(fake(), &["list", "nowhere"]);
     assert_eq!(cause, "there is no domain 'nowhere'");
     assert_eq!(remedy, "there are: db, web1");

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 
 use proptest::prelude::*;
-use vesper_cli::image::{Image, ImageError, fits};
+use vesper_cli::image::{fits, Image, ImageError};
 
 mod module_file;
 

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metadata::{EnvValue, FieldType, Length, Scalar};
-use crate::writer::{PREAMBLE, UUID, signal_metadata};
+use crate::writer::{signal_metadata, PREAMBLE, UUID};
 
 fn error(text: &str) -> TsdlError {
     parse(text.as_bytes()).expect_err(text)
@@ -24,11 +24,9 @@ fn takes_what_probes_write() {
     let metadata = parse(text.as_bytes()).unwrap();
     assert_eq!(metadata.uuid, Some(UUID));
     assert_eq!(metadata.env_text("module"), Some(&b"signal"[..]));
-    assert!(
-        metadata
-            .env
-            .contains(&("tracer_major".into(), EnvValue::Integer(1)))
-    );
+    assert!(metadata
+        .env
+        .contains(&("tracer_major".into(), EnvValue::Integer(1))));
     assert_eq!(metadata.clock().freq, 2_000_000_000);
     assert_eq!(metadata.event_header.clock, Some(0));
     let event = &metadata.events[&0];
@@ -183,19 +181,15 @@ fn what_is_outside_the_subset_is_named() {
 #[test]
 fn the_packet_head_is_the_one_of_the_abi() {
     let text = PREAMBLE.replace("uint32_t stream_id;", "");
-    assert!(
-        error(&text)
-            .kind
-            .to_string()
-            .contains("virtio_vesper_packet")
-    );
+    assert!(error(&text)
+        .kind
+        .to_string()
+        .contains("virtio_vesper_packet"));
     let text = PREAMBLE.replace("\t\tuint64_t events_discarded;\n", "");
-    assert!(
-        error(&text)
-            .kind
-            .to_string()
-            .contains("virtio_vesper_packet")
-    );
+    assert!(error(&text)
+        .kind
+        .to_string()
+        .contains("virtio_vesper_packet"));
     let text = PREAMBLE.replace("\t\tvesper_tsc_t timestamp;\n", "");
     assert_eq!(
         error(&text).kind,

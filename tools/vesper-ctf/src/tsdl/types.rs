@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::attributes::Value;
 use super::lexer::Token;
-use super::parser::{Parser, clip, too_many, twice, unsupported};
+use super::parser::{clip, too_many, twice, unsupported, Parser};
 use super::{ErrorKind, Located, MAX_FIELDS, MAX_RANGES};
 use crate::metadata::{Base, Field, FieldType, IntType, Labels, Length, Scalar, Struct};
 

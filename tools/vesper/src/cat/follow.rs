@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use vesper_ctf::decoder::Decoder;
 use vesper_ctf::merge::{Merge, Refill};
 
-use super::{CHUNK, Session};
+use super::{Session, CHUNK};
 use crate::error::{Error, Result};
 use crate::sys;
 

@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, Write};
 
 use jiff::tz::TimeZone;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{json, Map, Value as Json};
 use vesper_abi::escape::{Escaped, Quoted};
 use vesper_ctf::clock::Clock;
 use vesper_ctf::decoder::{Item, ItemKind};
 use vesper_ctf::metadata::{Base, Field, FieldType, IntType, Metadata, Scalar};
-use vesper_ctf::record::{Record, Value, elements};
+use vesper_ctf::record::{elements, Record, Value};
 
 use crate::cli;
 use crate::error::Result;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use vesper_ctf::decoder::{Item, ItemKind};
 use vesper_ctf::metadata::{FieldType, Metadata, Scalar};
-use vesper_ctf::record::{Value, elements};
+use vesper_ctf::record::{elements, Value};
 use vesper_ctf::tsdl;
 
 use crate::cli::Target;
