@@ -126,7 +126,7 @@ relay_file() { # MODULE CPU
 
 # The guest's own count of a channel, kept apart from index and relay buffer.
 guest_count() { # MODULE FIELD CPU|all
-	guest_exec "$GUEST" "cat /sys/kernel/debug/vesper_guest/$1/cpu" |
+	guest_exec "$GUEST" "cat /sys/kernel/debug/vesper_guest/$1/cpu/stats" |
 		awk -v field="$2" -v cpu="$3" '
 			/^cpu/ { for (i = 1; i <= NF; i++) name[$i] = i; next }
 			$1 == cpu || cpu == "all" { sum += $name[field] }

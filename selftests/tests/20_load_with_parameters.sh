@@ -1,0 +1,26 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A probe is loaded from the host, its parameters arrive, host and guest list it.
+. lib/vesper.sh
+unload_on_exit signal
+
+vesper load "$GUEST" "$SIGNAL" sig=10 comm=sleep || fail "load"
+expect_match "the guest's list of modules" "$(guest_exec "$GUEST" lsmod)" $'\nsignal '
+expect_match "the host's list" "$(vesper list "$GUEST")" 'signal +live'
+for cpu in 0 1; do
+	[[ -f $(relay_file signal $cpu) ]] || fail "no $(relay_file signal $cpu)"
+	expect_eq "its mode" "$(stat -c %a "$(relay_file signal $cpu)")" 400
+done
+[[ -s $RELAY/$GUEST/signal/metadata ]] || fail "no metadata"
+
+# Both parameters choose: another signal, or another target, leaves no record.
+guest_exec "$GUEST" 'sleep 100 & kill -TERM $!; sleep 100 & kill -USR1 $!; sh -c "kill -USR1 \$\$"; true'
+wait_for 10 "the record" test "$(guest_count signal written all)" -ge 1
+records=$(vesper cat "$GUEST/signal")
+note "$records"
+expect_eq "records" "$(grep -c 'signal:' <<<"$records")" 1
+expect_match "the record" "$records" 'SIGUSR1\(10\)'
+expect_match "the record" "$records" 'target_comm="sleep"'
+expect_match "its call stack" "$records" '__send_signal|send_signal'
+unload signal
+[[ ! -e $RELAY/$GUEST/signal ]] || fail "the files are still there"
