@@ -13,7 +13,7 @@ PREFIX ?= /usr/local
 export KERNEL V W
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules_install tools install guest demo test qtest shell check \
+.PHONY: help setup modules modules_install tools install guest demo selftests test qtest shell check \
 	clean env-update
 
 help: ## list the targets
@@ -54,7 +54,11 @@ guest: modules ## the guest VM's initramfs, into build/
 demo: guest tools ## the main job, shown step by step
 	@env/host-vm --boot fast --name demo --timeout 900 -- demo/run
 
-test: guest tools ## every test; the last line has the totals
+selftests: ## programs that the selftests need
+	@env/setup root
+	@$(IN_ROOT) make -C selftests
+
+test: guest tools selftests ## every test; the last line has the totals
 	@env/test
 
 qtest: ## the QEMU device's own test

@@ -26,6 +26,7 @@ VESPER_KERNEL=${KERNEL:-}
 
 # Where the entries of the cache are seen inside the root, whatever their key:
 # build trees hold absolute paths and would not survive being renamed.
+# shellcheck disable=SC2034 # used by the scripts that source this
 KERNEL_IN_ROOT=/opt/vesper/kernel
 # shellcheck disable=SC2034 # used by the scripts that source this
 QEMU_IN_ROOT=/opt/vesper/qemu

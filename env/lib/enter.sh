@@ -9,7 +9,7 @@
 ENTER_PASS=(TERM CI http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_PROXY
 	NO_PROXY all_proxy ALL_PROXY SSL_CERT_FILE SSL_CERT_DIR CURL_CA_BUNDLE
 	CARGO_HTTP_CAINFO CARGO_NET_OFFLINE CARGO_BUILD_JOBS RUST_BACKTRACE V W C CLIPPY KDIR
-	KERNEL)
+	KERNEL VESPER_ACCEL)
 
 # enter_root [--writable] [--bind SRC[:DST]]... [--ro SRC[:DST]]...
 #            [--dir DIR] [--env NAME=VALUE]... ROOT CMD...

@@ -175,6 +175,7 @@ guest_put() {
 guest_qmp() {
 	need_running "$1"
 	# The reader ends at the answer; events may come before it.
+	# shellcheck disable=SC2016 # expanded by the inner shell
 	timeout 30 bash -c '
 		coproc SOCK { exec socat - "UNIX-CONNECT:$1"; }
 		trap "kill -KILL $SOCK_PID" EXIT
@@ -203,6 +204,11 @@ await_end() { # NAME SECONDS
 }
 
 guest_stop() {
+	local name
+	if [[ $1 == --all ]]; then
+		for name in $(guest_list); do guest_stop "$name"; done
+		return
+	fi
 	running "$1" || return 0
 	# No reply comes: the guest goes down at once.
 	guest_exec --timeout 5 "$1" 'sync; poweroff -f' >/dev/null 2>&1 || true
@@ -210,6 +216,11 @@ guest_stop() {
 }
 
 guest_kill() {
+	local name
+	if [[ $1 == --all ]]; then
+		for name in $(guest_list); do guest_kill "$name"; done
+		return
+	fi
 	running "$1" || return 0
 	kill -KILL "$(<"$state/$1/pid")"
 	await_end "$1" 20 || fail "QEMU of guest '$1' does not die"

@@ -30,6 +30,7 @@ debian_mirror() {
 	local uri
 	# Site, label and codename tell the main archive from the security one and
 	# from third parties; label and codename are empty before 'apt-get update'.
+	# shellcheck disable=SC2016 # apt expands it
 	uri=$(apt-get indextargets --format '$(REPO_URI) $(COMPONENT) $(RELEASE) $(LABEL)' \
 		'Created-By: Packages' 2>/dev/null |
 		awk '$2 == "main" && $3 !~ /security/ && $1 !~ /security/ &&
