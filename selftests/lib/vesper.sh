@@ -132,3 +132,46 @@ guest_count() { # MODULE FIELD CPU|all
 			$1 == cpu || cpu == "all" { sum += $name[field] }
 			END { print sum + 0 }'
 }
+
+# ---- the probe that numbers its records -------------------------------------
+
+seq_write() { # CPU COUNT [urgent] [nested] [big]
+	guest_exec "$GUEST" "echo $* >/sys/kernel/debug/vesper_seq/write" ||
+		fail "the guest cannot write records: $*"
+}
+
+seq_flush() {
+	guest_exec "$GUEST" "echo 1 >/sys/kernel/debug/vesper_seq/flush" ||
+		fail "the guest cannot flush"
+}
+
+# What the host must read of a CPU's buffer, from the guest's memory.
+seq_expected() { # CPU SUBBUF_SIZE
+	local dir=/sys/kernel/debug/vesper_guest/vesper_seq/cpu part
+	for part in buffer index; do
+		guest_exec "$GUEST" "base64 $dir/$part$1" | base64 -d >"$VESPER_WORK/guest.$part"
+	done
+	expected_bytes "$VESPER_WORK/guest.buffer" "$VESPER_WORK/guest.index" "$2"
+}
+
+# A copy of a module's directory as any user would make it, and what
+# babeltrace2 makes of that; it may have nothing to complain about.
+babeltrace() { # DIR
+	babeltrace2 "$1" >"$VESPER_WORK/babeltrace" 2>"$VESPER_WORK/babeltrace.err" ||
+		fail "babeltrace2: $(cat "$VESPER_WORK/babeltrace.err")"
+	[[ ! -s $VESPER_WORK/babeltrace.err ]] ||
+		fail "babeltrace2 warns: $(head -5 "$VESPER_WORK/babeltrace.err")"
+	cat "$VESPER_WORK/babeltrace"
+}
+
+same_bytes() { # WHAT FILE FILE
+	cmp "$2" "$3" || fail "$1: $(stat -c %s "$2") and $(stat -c %s "$3") bytes differ"
+	note "$1: $(stat -c %s "$2") bytes, the same"
+}
+
+# The plainest consumer: poll, then cat, until the file ends.
+consume_into() { # RELAY-FILE COPY
+	while relay_wait "$1"; do
+		cat "$1" >>"$2"
+	done
+}

@@ -1,0 +1,23 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Several probes in a guest at once, buffers of a page and of 16 MiB, each with
+# its own files and its own data.
+. lib/vesper.sh
+trap 'for m in vesper_seq signal; do vesper unload "$GUEST" $m; done >/dev/null 2>&1' EXIT
+
+load_seq subbuf_size=4096 n_subbufs=1 len=10
+vesper load "$GUEST" "$SIGNAL" sig=10 comm=sleep || fail "load signal"
+seq_write 0 3 urgent
+guest_exec "$GUEST" 'sleep 100 & kill -USR1 $!'
+signalled() { (($(guest_count signal written all) > 0)); }
+wait_for 20 "the signal" signalled
+expect_match "signal" "$(vesper cat "$GUEST/signal")" 'SIGUSR1'
+(($(vesper cat "$GUEST/vesper_seq" --json | wc -l) > 0)) || fail "no record of vesper_seq"
+unload vesper_seq
+
+load_seq subbuf_size=$((2 << 20)) n_subbufs=8 len=4000 switch_ms=600000
+seq_write 1 3000
+seq_flush
+seq_expected 1 $((2 << 20)) >"$VESPER_WORK/wanted"
+cat "$(relay_file vesper_seq 1)" >"$VESPER_WORK/got"
+same_bytes "16 MiB" "$VESPER_WORK/wanted" "$VESPER_WORK/got"

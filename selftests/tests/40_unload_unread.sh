@@ -1,0 +1,18 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Unloading loses nothing: what was not read stays readable after the module is
+# gone from the guest, the open sub-buffer included; then the files go.
+. lib/vesper.sh
+
+load_seq subbuf_size=4096 n_subbufs=8 len=100 switch_ms=600000
+seq_write 0 100
+unload vesper_seq
+! guest_exec "$GUEST" lsmod | grep -q '^vesper_seq ' || fail "the module is still in the guest"
+expect_match "the host's list" "$(vesper list "$GUEST")" 'vesper_seq +draining'
+[[ ! -e $(relay_file vesper_seq 1) ]] || fail "the file of the CPU that wrote nothing is still there"
+
+cp -r "$RELAY/$GUEST/vesper_seq" "$VESPER_WORK/copy" || fail "cp"
+babeltrace "$VESPER_WORK/copy" | seq_check 0=100 || fail "records"
+gone() { [[ ! -e $RELAY/$GUEST/vesper_seq ]]; }
+wait_for 20 "the drained files to go" gone
+expect_eq "the host's list" "$(vesper list "$GUEST" --json)" "[]"
