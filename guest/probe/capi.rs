@@ -127,8 +127,8 @@ pub(crate) unsafe extern "C" fn vesper_record_begin(
     let Some(lane) = (unsafe { handle(channel) }).channel().lane(&irq) else {
         return false;
     };
-    let Some((access, room, time)) = lane.begin(irq, (len as usize).saturating_add(RECORD_HEAD))
-    else {
+    let len = (len as usize).saturating_add(RECORD_HEAD);
+    let Some((access, room, time)) = Lane::begin(lane, irq, len) else {
         return false;
     };
     // SAFETY: The room has `RECORD_HEAD` bytes at least, and `record` is the caller's.
@@ -192,8 +192,7 @@ pub(crate) unsafe extern "C" fn vesper_record_discard(record: *mut bindings::ves
     // SAFETY: By the contract above; the access is taken up once.
     unsafe {
         let record = &*record;
-        let lane = lane(record);
-        Lane::discard(lane, lane.resume(record.irq_flags));
+        drop(lane(record).resume(record.irq_flags));
     }
 }
 

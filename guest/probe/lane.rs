@@ -43,8 +43,11 @@ use kernel::{
     },
 };
 
-/// Doublings of the waiting time, while the host has a full lap to read.
-const MAX_BACKOFF: u32 = 5;
+/// Most that the waiting time grows to, in switch times, while the host has a full lap to read.
+const MAX_WAIT: u64 = 32;
+
+/// First waiting time, in nanoseconds, of an urgent record that found the host so.
+const URGENT_RETRY_NS: u64 = 5_000_000;
 
 /// What the guest itself counts, apart from what stands in the index page.
 #[derive(Default)]
@@ -97,7 +100,10 @@ pub(crate) struct Lane {
     urgent: Atomic<bool>,
     /// The timer is set, or asked for.
     armed: Atomic<bool>,
-    backoff: Atomic<u32>,
+    /// The same for one of the shorter time that urgent records want.
+    hurried: Atomic<bool>,
+    /// The time it was set to, in nanoseconds.
+    wait_ns: Atomic<u64>,
 }
 
 /// Access to the writer of a lane.
@@ -116,7 +122,8 @@ impl Lane {
             want_notify: Atomic::new(false),
             urgent: Atomic::new(false),
             armed: Atomic::new(false),
-            backoff: Atomic::new(0),
+            hurried: Atomic::new(false),
+            wait_ns: Atomic::new(0),
         }
     }
 
@@ -178,7 +185,7 @@ impl Lane {
         let (waiting, produced) = (writer.waiting(), writer.produced());
         drop(access);
         if done {
-            self.notify(produced, false);
+            self.notify(produced, self.urgent.xchg(false, Relaxed));
         }
         !waiting
     }
@@ -216,20 +223,26 @@ impl Lane {
     ///
     /// `None` counts it as lost.
     #[inline]
-    pub(crate) fn begin(&self, irq: IrqOff, len: usize) -> Option<(Writing<'_>, Room, u64)> {
-        let Some(mut access) = self.writer.enter(irq) else {
-            self.lose(Some(&self.counts.nested));
+    pub(crate) fn begin(
+        this: &Deferred<Self>,
+        irq: IrqOff,
+        len: usize,
+    ) -> Option<(Writing<'_>, Room, u64)> {
+        let Some(mut access) = this.writer.enter(irq) else {
+            this.lose(Some(&this.counts.nested));
             return None;
         };
         let Some(writer) = access.as_mut() else {
-            self.lose(None);
+            this.lose(None);
             return None;
         };
         let before = writer.produced();
-        let reserved = writer.reserve(len, self.counts.lost.get());
+        let reserved = writer.reserve(len, this.counts.lost.get());
         if writer.produced() != before {
-            self.counts.switched.up();
-            self.want_notify.store(true, Relaxed);
+            this.counts.switched.up();
+            this.want_notify.store(true, Relaxed);
+            // Comes through when interrupts are on again: behind the record.
+            this.kick();
         }
         match reserved {
             Ok(room) => {
@@ -238,7 +251,7 @@ impl Lane {
             }
             Err(why) => {
                 drop(access);
-                self.lose((why == Refused::TooBig).then_some(&self.counts.too_big));
+                this.lose((why == Refused::TooBig).then_some(&this.counts.too_big));
                 None
             }
         }
@@ -264,36 +277,29 @@ impl Lane {
         time: u64,
         urgent: bool,
     ) {
-        let mut kick = this.want_notify.load(Relaxed);
+        let mut kick = false;
         match (len, access.as_mut()) {
             (Some(len), Some(writer)) => {
                 writer.commit(len, time);
                 this.counts.written.up();
                 if urgent {
+                    kick = true;
                     this.urgent.store(true, Relaxed);
                     if this.switch(writer, Switch::IfFree) {
                         this.want_notify.store(true, Relaxed);
+                    } else if !this.hurried.xchg(true, Relaxed) {
+                        this.want_timer.store(true, Relaxed);
                     }
-                    kick = true;
                 }
                 if writer.waiting() && !this.armed.load(Relaxed) {
+                    kick = true;
                     this.armed.store(true, Relaxed);
                     this.want_timer.store(true, Relaxed);
-                    kick = true;
                 }
             }
             _ => this.lose(Some(&this.counts.too_big)),
         }
         if kick {
-            // Comes through when interrupts are on again.
-            this.kick();
-        }
-        drop(access);
-    }
-
-    /// Ends the record as if it had not been begun.
-    pub(crate) fn discard(this: &Deferred<Self>, access: Writing<'_>) {
-        if this.want_notify.load(Relaxed) {
             this.kick();
         }
         drop(access);
@@ -311,13 +317,19 @@ impl Handler for Lane {
             this.outlet.queue();
         }
         if this.want_timer.xchg(false, Relaxed) {
-            this.backoff.store(0, Relaxed);
-            this.start_timer(this.outlet.switch_ns);
+            let ns = if this.hurried.load(Relaxed) {
+                this.outlet.switch_ns.min(URGENT_RETRY_NS)
+            } else {
+                this.outlet.switch_ns
+            };
+            this.wait_ns.store(ns, Relaxed);
+            this.start_timer(ns);
         }
     }
 
     fn expired(this: &Deferred<Self>) -> Option<u64> {
         this.armed.store(false, Relaxed);
+        this.hurried.store(false, Relaxed);
         let irq = IrqOff::new();
         if irq.cpu() != this.cpu {
             // The CPU went offline and its timers with it to another: only process context may
@@ -327,14 +339,14 @@ impl Handler for Lane {
         }
         drop(irq);
         if this.flush_here(Switch::IfFree) {
-            this.backoff.store(0, Relaxed);
             return None;
         }
         // The host has a lap to read. Ask again, ever more rarely: an idle CPU is not to be woken
         // ten times a second for a reader who never comes.
-        let backoff = this.backoff.load(Relaxed).wrapping_add(1).min(MAX_BACKOFF);
-        this.backoff.store(backoff, Relaxed);
+        let most = this.outlet.switch_ns.saturating_mul(MAX_WAIT);
+        let ns = this.wait_ns.load(Relaxed).saturating_mul(2).min(most);
+        this.wait_ns.store(ns, Relaxed);
         this.armed.store(true, Relaxed);
-        Some(this.outlet.switch_ns << backoff)
+        Some(ns)
     }
 }

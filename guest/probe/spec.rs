@@ -262,11 +262,20 @@ impl Spec {
             return Err(EINVAL);
         }
         let or = |value, default| if value == 0 { default } else { value };
-        let geometry = abi::Geometry::new(
+        let (size, n) = (
             or(spec.subbuf_size, SUBBUF_SIZE),
             or(spec.n_subbufs, N_SUBBUFS),
-        )
-        .ok_or(EINVAL)?;
+        );
+        let Some(geometry) = abi::Geometry::new(size, n) else {
+            pr_err!(
+                "{n} sub-buffers of {size} bytes do not make a buffer: sizes are multiples of {}, \
+                 numbers at most {}, buffers at most {} bytes\n",
+                abi::PAGE_SIZE,
+                abi::MAX_SUBBUFS,
+                abi::MAX_BUFFER
+            );
+            return Err(EINVAL);
+        };
         let mut flags = bindings::VIRTIO_VESPER_CHAN_CTF;
         if spec.flags & bindings::VESPER_CHANNEL_OVERWRITE != 0 {
             flags |= bindings::VIRTIO_VESPER_CHAN_OVERWRITE;
