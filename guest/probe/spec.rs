@@ -27,8 +27,8 @@ use kernel::{
 const SUBBUF_SIZE: u32 = 8192;
 const N_SUBBUFS: u32 = 8;
 const SWITCH_MS: u32 = 100;
-/// Longest time a record may be made to wait: a minute.
-const MAX_SWITCH_MS: u32 = 60_000;
+/// Longest time a record may be made to wait: an hour.
+const MAX_SWITCH_MS: u32 = 3_600_000;
 const MAX_EVENTS: u32 = 256;
 const MAX_FIELDS: u32 = 64;
 const MAX_LABELS: u32 = 1024;
