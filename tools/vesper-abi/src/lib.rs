@@ -8,6 +8,7 @@
 pub mod bindings;
 pub mod endian;
 pub mod escape;
+pub mod message;
 pub mod name;
 pub mod packet;
 
