@@ -5,6 +5,7 @@
 
 use std::io::Write;
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use vesper_abi::bindings::{self, vesper_buffer, vesper_domain, vesper_module};
 use vesper_abi::escape::Escaped;
@@ -191,7 +192,7 @@ pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -
         });
     }
     let params = parameters(&args.params)?;
-    host.load(
+    let remark = host.load(
         &args.domain,
         &name,
         &image.bytes,
@@ -199,6 +200,9 @@ pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -
         args.timeout,
     )?;
     writeln!(out, "{name}: loaded into {}", args.domain)?;
+    if !remark.is_empty() {
+        writeln!(out, "{name}: {} says: {}", args.domain, Escaped(&remark))?;
+    }
     Ok(())
 }
 
@@ -207,6 +211,14 @@ pub fn unload(host: &Host<impl Control>, args: &cli::Unload, out: &mut impl Writ
     host.unload(&args.domain, &args.module, args.timeout)?;
     writeln!(out, "{}: unloaded from {}", args.module, args.domain)?;
     Ok(())
+}
+
+/// When a module was loaded, as people want to know it.
+fn loaded_at(module: &vesper_module) -> String {
+    let second = i128::from(module.loaded_ns / 1_000_000_000) * 1_000_000_000;
+    let time = crate::time::wall_clock(second, &TimeZone::system());
+    let time = time.filter(|_| second != 0).unwrap_or_default();
+    or_dash(time.trim_end_matches(".000000000").to_owned())
 }
 
 /// The guests that a command is about: the one named, or all.
@@ -265,7 +277,7 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
                 shown(&module.name),
                 module_state(module).into(),
                 module.channels.to_string(),
-                loaded.unwrap_or_else(|| "-".into()),
+                loaded_at(module),
                 error,
             ]);
         }

@@ -181,7 +181,8 @@ impl<C: Control> Host<C> {
         Ok(buffers)
     }
 
-    /// Loads a module into a guest and waits for its answer.
+    /// Loads a module into a guest and waits for its answer; gives its remark,
+    /// which may be empty.
     pub fn load(
         &self,
         domain: &str,
@@ -189,7 +190,7 @@ impl<C: Control> Host<C> {
         image: &[u8],
         params: &[u8],
         timeout: Duration,
-    ) -> Result<()> {
+    ) -> Result<Vec<u8>> {
         let mut request = vesper_load::new_zeroed();
         request.domain = field(domain);
         request.module = field(module);
@@ -204,7 +205,8 @@ impl<C: Control> Host<C> {
             request.status,
             request.stage,
             &request.text,
-        )
+        )?;
+        Ok(text(&request.text).to_vec())
     }
 
     /// Unloads a module from a guest and waits until it is gone.

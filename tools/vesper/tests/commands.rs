@@ -435,6 +435,19 @@ fn causes_and_remedies_of_the_guest() {
 }
 
 #[test]
+fn a_remark_of_the_guest_is_passed_on() {
+    let (_dir, path) = image("signal", VERMAGIC);
+    let fake = Fake {
+        text: "one point\x07 is not there",
+        ..fake()
+    };
+    assert_eq!(
+        run(fake, &["load", "web1", &path]).0.unwrap(),
+        "signal: loaded into web1\nsignal: web1 says: one point\\x07 is not there\n"
+    );
+}
+
+#[test]
 fn unloading() {
     assert_eq!(
         ok(&["unload", "web1", "signal"]),
