@@ -123,7 +123,6 @@ guest_wait() {
 # the reply with this ID and return its status.
 request() {
 	local name=$1 limit=$2 id=$3 status=0
-	need_running "$name"
 	# One request at a time.
 	exec 8>"$state/$name/agent.lock"
 	flock --timeout "$limit" 8 || return 124
@@ -156,6 +155,7 @@ guest_exec() {
 	fi
 	name=$1
 	shift
+	need_running "$name"
 	id=$(new_id)
 	printf 'RUN %s %s\n' "$id" "$(base64 -w 0 <<<"$*")" | request "$name" "$limit" "$id" || status=$?
 	((status != 125)) || running "$name" || echo "guest-vm: guest '$name' went away" >&2
@@ -164,6 +164,8 @@ guest_exec() {
 
 guest_put() {
 	local name=$1 file=$2 path=$3 id status=0
+	need_running "$name"
+	[[ -r $file ]] || fail "cannot read $file"
 	id=$(new_id)
 	{
 		printf 'PUT %s %s %s\n' "$id" "$(stat -L -c %s "$file")" "$path"
