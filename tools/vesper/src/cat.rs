@@ -34,11 +34,23 @@ struct Session<'a, W: Write> {
 
 /// Shows what a module has recorded. Returns when there is no more for now, or
 /// with `--follow` when the module is gone, or when interrupted.
-pub fn run(debugfs: &Debugfs, args: &cli::Cat, out: &mut impl Write) -> Result<()> {
-    let target = &args.target;
-    let files = ModuleFiles::open(debugfs, target)?;
-    let symbols = Symbols::load(files.metadata_path(), target)?;
-    let show = Show::new(out, args, symbols.metadata());
+///
+/// `debugfs` is asked for only if it is needed.
+pub fn run(
+    args: &cli::Cat,
+    debugfs: impl FnOnce() -> Result<Debugfs>,
+    out: &mut impl Write,
+) -> Result<()> {
+    let (files, name) = match (&args.from, &args.target) {
+        (Some(dir), _) => (ModuleFiles::open_copy(dir)?, dir.display().to_string()),
+        (None, Some(target)) => (
+            ModuleFiles::open(&debugfs()?, target)?,
+            format!("{}/{}", target.domain, target.module),
+        ),
+        (None, None) => unreachable!("the command line asks for one of the two"),
+    };
+    let symbols = Symbols::load(files.metadata_path(), name)?;
+    let show = Show::new(out, args, &symbols.metadata());
     let mut session = Session {
         files,
         decoders: Vec::new(),

@@ -98,7 +98,7 @@ pub enum Generated {
 /// Output for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
 pub struct Json {
-    /// Print JSON, one object a line.
+    /// Print JSON: records an object a line, lists as an array.
     #[arg(long)]
     pub json: bool,
 }
@@ -153,7 +153,11 @@ pub struct Unload {
 pub struct Cat {
     /// The guest and the module.
     #[arg(value_name = "DOMAIN/MODULE", value_parser = target)]
-    pub target: Target,
+    #[arg(required_unless_present = "from", conflicts_with = "from")]
+    pub target: Option<Target>,
+    /// Read a copy of a module's directory instead.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub from: Option<PathBuf>,
     /// Go on as records arrive, until the module is unloaded.
     #[arg(short, long)]
     pub follow: bool,
@@ -297,6 +301,13 @@ mod tests {
             let error = parse(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::ValueValidation, "{bad}");
         }
+    }
+
+    #[test]
+    fn cat_reads_one_thing() {
+        assert!(parse("vesper cat --from /tmp/copy").is_ok());
+        assert!(parse("vesper cat").is_err());
+        assert!(parse("vesper cat web1/signal --from /tmp/copy").is_err());
     }
 
     #[test]

@@ -95,25 +95,23 @@ struct DomainJson {
 pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write) -> Result<()> {
     let domains = host.domains()?;
     if args.json {
-        for domain in &domains {
-            let line = DomainJson {
-                domain: lossy(&domain.name),
-                state: domain_state(domain),
-                run_state: run_state(domain),
-                vmm_pid: domain.vmm_pid,
-                cpus: domain.nr_cpus,
-                load_policy: policy(domain),
-                modules: domain.modules,
-                channels: domain.channels,
-                lent_pages: domain.lent_pages,
-                tsc_khz: domain.tsc_khz,
-                boot_id: uuid(&domain.boot_id),
-                release: lossy(&domain.release),
-                vermagic: lossy(&domain.vermagic),
-            };
-            json::write_line(out, &line)?;
-        }
-        return Ok(());
+        let object = |domain: &vesper_domain| DomainJson {
+            domain: lossy(&domain.name),
+            state: domain_state(domain),
+            run_state: run_state(domain),
+            vmm_pid: domain.vmm_pid,
+            cpus: domain.nr_cpus,
+            load_policy: policy(domain),
+            modules: domain.modules,
+            channels: domain.channels,
+            lent_pages: domain.lent_pages,
+            tsc_khz: domain.tsc_khz,
+            boot_id: uuid(&domain.boot_id),
+            release: lossy(&domain.release),
+            vermagic: lossy(&domain.vermagic),
+        };
+        let objects: Vec<_> = domains.iter().map(object).collect();
+        return Ok(json::write_array(out, &objects)?);
     }
     let row = |domain: &vesper_domain| {
         let ready = domain.state != bindings::VESPER_DOMAIN_ATTACHED;
@@ -168,14 +166,13 @@ fn parameters(params: &[String]) -> Result<String> {
 pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -> Result<()> {
     let domain = host.domain(&args.domain)?;
     let image = Image::read(&args.image)?;
+    let failed = |error| Error::Image {
+        path: args.image.clone(),
+        error,
+    };
     let name = match &args.name {
         Some(name) => name.clone(),
-        None => image
-            .module_name(&args.image)
-            .map_err(|error| Error::Image {
-                path: args.image.clone(),
-                error,
-            })?,
+        None => image.module_name(&args.image).map_err(failed)?,
     };
     let (vermagic, release) = (text(&domain.vermagic), text(&domain.release));
     if !fits(&image.vermagic, vermagic, release) {
@@ -233,8 +230,8 @@ fn scope(host: &Host<impl Control>, domain: Option<&str>) -> Result<Vec<String>>
 }
 
 #[derive(Serialize)]
-struct ModuleJson<'a> {
-    domain: &'a str,
+struct ModuleJson {
+    domain: String,
     module: String,
     state: &'static str,
     last_error: u32,
@@ -245,7 +242,7 @@ struct ModuleJson<'a> {
 
 /// `vesper list`.
 pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -> Result<()> {
-    let mut rows = Vec::new();
+    let (mut rows, mut objects) = (Vec::new(), Vec::new());
     for domain in scope(host, args.domain.as_deref())? {
         let modules = match host.modules(&domain) {
             // It went away while we were listing the others.
@@ -256,16 +253,15 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
             let loaded = crate::time::rfc3339(i128::from(module.loaded_ns));
             let loaded = loaded.filter(|_| module.loaded_ns != 0);
             if args.json.json {
-                let line = ModuleJson {
-                    domain: &domain,
+                objects.push(ModuleJson {
+                    domain: domain.clone(),
                     module: lossy(&module.name),
                     state: module_state(module),
                     last_error: module.status,
                     channels: module.channels,
                     image_bytes: module.image_len,
                     loaded,
-                };
-                json::write_line(out, &line)?;
+                });
                 continue;
             }
             let error = match module.status {
@@ -283,7 +279,7 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
         }
     }
     if args.json.json {
-        return Ok(());
+        return Ok(json::write_array(out, &objects)?);
     }
     let heading = [
         "DOMAIN",
@@ -297,8 +293,8 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
 }
 
 #[derive(Serialize)]
-struct BufferJson<'a> {
-    domain: &'a str,
+struct BufferJson {
+    domain: String,
     module: String,
     channel: String,
     buffer: u32,
@@ -321,7 +317,7 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
         },
     };
     let named = args.scope.as_ref().map(|_| domain.as_str());
-    let mut rows = Vec::new();
+    let (mut rows, mut objects) = (Vec::new(), Vec::new());
     for domain in scope(host, named)? {
         let buffers = match host.buffers(&domain) {
             Err(Error::NoDomain { .. }) if named.is_none() => continue,
@@ -334,8 +330,8 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
         for buffer in buffers.iter().filter(wanted) {
             let overwrite = buffer.flags & bindings::VIRTIO_VESPER_CHAN_OVERWRITE != 0;
             if args.json.json {
-                let line = BufferJson {
-                    domain: &domain,
+                objects.push(BufferJson {
+                    domain: domain.clone(),
                     module: lossy(&buffer.module),
                     channel: lossy(&buffer.channel),
                     buffer: buffer.buffer,
@@ -346,8 +342,7 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
                     consumed: buffer.consumed,
                     lost: buffer.lost,
                     unread_bytes: buffer.unread_bytes,
-                };
-                json::write_line(out, &line)?;
+                });
                 continue;
             }
             rows.push([
@@ -364,7 +359,7 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
         }
     }
     if args.json.json {
-        return Ok(());
+        return Ok(json::write_array(out, &objects)?);
     }
     let heading = [
         "DOMAIN",

@@ -235,9 +235,13 @@ fn refused(refusal: &Refusal) -> String {
         (_, Errno::UnknownErrno) => format!("error {status}"),
         (_, errno) => errno.desc().to_lowercase(),
     };
+    let cause = match Errno::from_raw(*status as i32) {
+        Errno::UnknownErrno => cause,
+        errno => format!("{cause} ({errno:?})"),
+    };
     let mut message = format!("guest '{domain}' refused to {action} '{module}': {cause}");
     if !text.is_empty() {
-        message += &format!(" (it says: {})", Escaped(text));
+        message += &format!("; it says: {}", Escaped(text));
     }
     message
 }
@@ -346,7 +350,7 @@ impl Error {
     /// The exit status of the tool.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Exists { .. } | Self::Vermagic { .. } => 3,
+            Self::Refused(_) => 3,
             Self::TimedOut { .. } => 4,
             Self::Interrupted { .. } => 130,
             _ => 1,

@@ -3,12 +3,12 @@
 //! Module images: what they say about themselves, read before they are sent.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 
-use object::elf;
-use object::read::elf::{ElfFile64, FileHeader};
-use object::{Object, ObjectSection};
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader, SectionHeader};
+use object::Endianness;
 use thiserror::Error;
 use vesper_abi::bindings::VIRTIO_VESPER_MAX_IMAGE;
 use vesper_abi::name::check_name;
@@ -30,18 +30,6 @@ pub enum ImageError {
     /// A compression that the guest's loader does not read.
     #[error("the image is compressed with {0}, which is not supported")]
     Compression(&'static str),
-    /// Broken compression.
-    #[error("the image can't be uncompressed: {0}")]
-    Xz(io::Error),
-    /// No object file.
-    #[error("this is no kernel module: {0}")]
-    Elf(object::read::Error),
-    /// An object file without module information.
-    #[error("this is no kernel module: it has no .modinfo section")]
-    NoModinfo,
-    /// A program, or a library.
-    #[error("this is no kernel module: it is not relocatable")]
-    NotRelocatable,
     /// For another machine.
     #[error("the module is built for {}, guests here run {}", machine_name(*.built), machine_name(*.runs))]
     Machine {
@@ -68,6 +56,9 @@ impl ImageError {
 }
 
 /// A module image, and what was found in it.
+///
+/// Of a file that is no module, or a damaged one, nothing is found; it is for
+/// the guest's kernel to say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The file as it is.
@@ -106,7 +97,10 @@ impl Image {
             [] => return Err(ImageError::Empty),
             [0x1f, 0x8b, ..] => return Err(ImageError::Compression("gzip")),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(ImageError::Compression("zstd")),
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => modinfo(&unpack(&bytes)?)?,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => match unpack(&bytes)? {
+                Some(plain) => modinfo(&plain)?,
+                None => Vec::new(),
+            },
             plain => modinfo(plain)?,
         };
         let value = |key: &str| {
@@ -135,31 +129,34 @@ impl Image {
     }
 }
 
-fn unpack(bytes: &[u8]) -> Result<Vec<u8>, ImageError> {
+/// The image without its compression; nothing if that is broken.
+fn unpack(bytes: &[u8]) -> Result<Option<Vec<u8>>, ImageError> {
     let mut plain = Vec::new();
     let reader = lzma_rust2::XzReader::new(bytes, true);
     let read = reader.take(MAX_UNPACKED + 1).read_to_end(&mut plain);
-    read.map_err(ImageError::Xz)?;
     if plain.len() as u64 > MAX_UNPACKED {
         return Err(ImageError::TooLarge);
     }
-    Ok(plain)
+    Ok(read.ok().map(|_| plain))
 }
 
 /// The .modinfo section: strings of the form key=value with NULs between them.
 fn modinfo(plain: &[u8]) -> Result<Vec<u8>, ImageError> {
-    let file = ElfFile64::<object::Endianness>::parse(plain).map_err(ImageError::Elf)?;
-    let header = file.elf_header();
-    let (built, runs) = (header.e_machine(file.endian()), host_machine());
-    if header.e_type(file.endian()) != elf::ET_REL {
-        return Err(ImageError::NotRelocatable);
-    }
+    let Ok(header) = FileHeader64::<Endianness>::parse(plain) else {
+        return Ok(Vec::new());
+    };
+    let Ok(endian) = header.endian() else {
+        return Ok(Vec::new());
+    };
+    let (built, runs) = (header.e_machine(endian), host_machine());
     if built != runs {
         return Err(ImageError::Machine { built, runs });
     }
-    let section = file.section_by_name(".modinfo");
-    let section = section.ok_or(ImageError::NoModinfo)?;
-    Ok(section.data().map_err(ImageError::Elf)?.to_vec())
+    let section = header.sections(endian, plain).ok().and_then(|sections| {
+        let (_, section) = sections.section_by_name(endian, b".modinfo")?;
+        section.data(endian, plain).ok()
+    });
+    Ok(section.unwrap_or_default().to_vec())
 }
 
 /// The machine of this host, and so of guests under KVM.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! JSON lines that are as harmless to a terminal as the text output.
+//! JSON that is as harmless to a terminal as the text output.
 
 use std::io::{self, Write};
 
@@ -8,27 +8,55 @@ use serde::Serialize;
 use vesper_abi::escape::is_unsafe;
 
 /// Writes `value` on a line of its own.
-///
-/// JSON itself escapes the C0 controls only. What else could harm a terminal
-/// can stand nowhere but inside strings, so the line may be escaped as a whole.
 pub fn write_line(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    let line = serde_json::to_string(value)?;
+    write(out, value)?;
+    writeln!(out)
+}
+
+/// Writes an array, one element a line.
+pub fn write_array(out: &mut impl Write, values: &[impl Serialize]) -> io::Result<()> {
+    write!(out, "[")?;
+    for (n, value) in values.iter().enumerate() {
+        if n > 0 {
+            write!(out, ",\n ")?;
+        }
+        write(out, value)?;
+    }
+    writeln!(out, "]")
+}
+
+/// JSON itself escapes the C0 controls only. What else could harm a terminal
+/// can stand nowhere but inside strings, so the text may be escaped as a whole.
+fn write(out: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
+    let text = serde_json::to_string(value)?;
     let mut plain = 0;
-    for (at, c) in line.char_indices().filter(|&(_, c)| is_unsafe(c)) {
-        out.write_all(&line.as_bytes()[plain..at])?;
+    for (at, c) in text.char_indices().filter(|&(_, c)| is_unsafe(c)) {
+        out.write_all(&text.as_bytes()[plain..at])?;
         let mut units = [0; 2];
         for unit in c.encode_utf16(&mut units) {
             write!(out, "\\u{unit:04x}")?;
         }
         plain = at + c.len_utf8();
     }
-    writeln!(out, "{}", &line[plain..])
+    out.write_all(&text.as_bytes()[plain..])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn arrays() {
+        let text = |values: &[u32]| {
+            let mut out = Vec::new();
+            write_array(&mut out, values).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(text(&[]), "[]\n");
+        assert_eq!(text(&[1]), "[1]\n");
+        assert_eq!(text(&[1, 2]), "[1,\n 2]\n");
+    }
 
     proptest! {
         #[test]

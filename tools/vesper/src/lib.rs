@@ -39,7 +39,7 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         }
         Command::Cat(args) => {
             catch_interrupts()?;
-            cat::run(&Debugfs::find(cli.debugfs.as_deref())?, args, out)
+            cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), out)
         }
         Command::Stat(args) => commands::stat(&host()?, args, out),
         Command::Completions { shell } => {

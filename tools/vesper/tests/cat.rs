@@ -158,6 +158,28 @@ fn json_has_an_object_a_line() {
 }
 
 #[test]
+fn a_copy_says_itself_where_it_comes_from() {
+    let tree = Tree::new();
+    let event = signal_event(2, 7, "x", 15, &[]);
+    tree.write("stream0", &PacketWriter::new(0).packet(&[event]));
+    let copy = tree.dir.to_str().unwrap();
+    let output = tree
+        .command(&["--from", copy])
+        .env("VESPER_DEBUGFS", "/nowhere")
+        .output();
+    assert_eq!(
+        text(&output.unwrap().stdout),
+        "2023-11-14 22:13:20.500000001 web1/signal cpu0 signal: sender_pid=7 sender_comm=\"x\" \
+         sig=SIGTERM(15)\n"
+    );
+    let output = tree.cat(&["--from", "/nowhere"]);
+    assert_eq!(
+        text(&output.stderr),
+        "vesper: /nowhere: No such file or directory (os error 2)\n"
+    );
+}
+
+#[test]
 fn what_is_missing_is_said() {
     let tree = Tree::new();
     let words = |args: &[&str]| {

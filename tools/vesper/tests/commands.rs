@@ -205,10 +205,7 @@ web1    ready      running  42   2     any   1        64 KiB  7.3.4+deb13-amd64\
 "
     );
     let json = ok(&["domains", "--json"]);
-    let lines: Vec<serde_json::Value> = json
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     assert_eq!(lines[1]["domain"], "web1");
     assert_eq!(lines[1]["vmm_pid"], 42);
     assert_eq!(lines[1]["boot_id"], "abababab-abab-abab-abab-abababababab");
@@ -229,7 +226,7 @@ fn lists() {
     assert_eq!(code, 1);
     let one = ok(&["list", "web1", "--json"]);
     let line: serde_json::Value = serde_json::from_str(&one).unwrap();
-    assert_eq!(line["loaded"], "2023-11-14T22:13:20.123456789Z");
+    assert_eq!(line[0]["loaded"], "2023-11-14T22:13:20.123456789Z");
 }
 
 #[test]
@@ -294,7 +291,7 @@ fn another_kernel_is_refused_here() {
         remedy,
         "build the module against the headers of the guest's kernel"
     );
-    assert_eq!(code, 3);
+    assert_eq!(code, 1);
 }
 
 #[test]
@@ -311,7 +308,7 @@ fn causes_and_remedies_of_the_ioctl() {
             Errno::EEXIST,
             "module 'signal' is loaded in guest 'web1' already",
             "`vesper unload web1 signal` first",
-            3,
+            1,
         ),
         (
             Errno::ETIMEDOUT,
@@ -416,8 +413,9 @@ fn causes_and_remedies_of_the_guest() {
         let (said, hint, code) = fails(fake, &["load", "web1", &path]);
         let begins = format!("guest 'web1' refused to load 'signal': {cause}");
         assert!(said.starts_with(&begins), "{said}");
+        assert!(said.contains(&format!("({status:?})")), "{said}");
         assert!(
-            said.ends_with("(it says: hostile \\x1b[2J words)"),
+            said.ends_with("; it says: hostile \\x1b[2J words"),
             "{said}"
         );
         assert!(hint.contains(remedy), "{hint}");

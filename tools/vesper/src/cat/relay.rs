@@ -70,11 +70,25 @@ impl ModuleFiles {
                 });
             }
         }
-        Ok(Self {
+        Ok(Self::new(dir))
+    }
+
+    /// Takes a copy of a module's directory.
+    pub(super) fn open_copy(dir: &Path) -> Result<Self> {
+        // A directory that can't be read is an error, one without files is not.
+        fs::read_dir(dir).map_err(|error| Error::File {
+            path: dir.to_owned(),
+            error,
+        })?;
+        Ok(Self::new(dir.to_owned()))
+    }
+
+    fn new(dir: PathBuf) -> Self {
+        Self {
             dir,
             files: Vec::new(),
             known: HashSet::new(),
-        })
+        }
     }
 
     pub(super) fn metadata_path(&self) -> PathBuf {

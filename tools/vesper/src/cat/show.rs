@@ -29,18 +29,26 @@ pub(super) struct Show<'a, W: Write> {
 }
 
 impl<'a, W: Write> Show<'a, W> {
-    pub(super) fn new(out: &'a mut W, args: &cli::Cat, metadata: impl AsRef<Metadata>) -> Self {
+    pub(super) fn new(out: &'a mut W, args: &cli::Cat, metadata: &Metadata) -> Self {
+        let (domain, module) = match &args.target {
+            Some(target) => (target.domain.clone(), target.module.clone()),
+            // A copy tells by itself where it comes from.
+            None => (
+                origin(metadata, &["domain", "hostname"]),
+                origin(metadata, &["module"]),
+            ),
+        };
         Self {
             out: BufWriter::new(out),
-            domain: args.target.domain.clone(),
-            module: args.target.module.clone(),
+            domain,
+            module,
             json: args.json.json,
             zone: if args.utc {
                 TimeZone::UTC
             } else {
                 TimeZone::system()
             },
-            clock: metadata.as_ref().clock(),
+            clock: metadata.clock(),
         }
     }
 
@@ -108,6 +116,13 @@ impl<'a, W: Write> Show<'a, W> {
         }
         Json::Object(object)
     }
+}
+
+/// The first of these values of the environment that is there, harmless.
+fn origin(metadata: &Metadata, names: &[&str]) -> String {
+    let mut values = names.iter().filter_map(|name| metadata.env_text(name));
+    let value = values.find(|value| !value.is_empty()).unwrap_or(b"-");
+    Escaped(value).to_string()
 }
 
 /// Fields behind each other, then the elements of each list of labels (a call

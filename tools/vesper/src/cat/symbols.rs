@@ -15,7 +15,6 @@ use vesper_ctf::metadata::{FieldType, Metadata, Scalar};
 use vesper_ctf::record::{elements, Value};
 use vesper_ctf::tsdl;
 
-use crate::cli::Target;
 use crate::error::{Error, Result};
 
 /// How long a name may be behind the record that needs it, in steps.
@@ -41,9 +40,8 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the metadata for the first time.
-    pub(super) fn load(path: PathBuf, target: &Target) -> Result<Self> {
-        let target = format!("{}/{}", target.domain, target.module);
+    /// Reads the metadata of `target` for the first time.
+    pub(super) fn load(path: PathBuf, target: String) -> Result<Self> {
         let text = read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoMetadata(target.clone()),
             _ => Error::File {
