@@ -6,10 +6,7 @@
 //! [`include/linux/stacktrace.h`](srctree/include/linux/stacktrace.h)
 
 use crate::bindings;
-use kernel::{
-    ffi::c_ulong,
-    prelude::*, //
-};
+use kernel::ffi::c_ulong;
 
 /// Bytes of the longest name, its offset, module and terminator included.
 const NAME_MAX: usize = bindings::VESPER_CONST_KSYM_SYMBOL_LEN;
