@@ -2,17 +2,20 @@
 /* Headers from which bindgen makes what the kernel crate does not have. */
 
 #include <linux/kallsyms.h>
+#include <linux/mman.h>
 #include <linux/module.h>
 #include <linux/panic_notifier.h>
 #include <linux/relay.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
+#include <linux/xz.h>
 
 #include <linux/virtio_vesper.h>
 
 #include <vesper/probe.h>
 
+#include "calls.h"
 #include "helpers.h"
 
 /* bindgen does not evaluate a sizeof in a macro. */

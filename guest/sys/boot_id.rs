@@ -4,7 +4,7 @@
 
 use crate::{
     bindings,
-    uuid, //
+    text, //
 };
 use kernel::{
     prelude::*,
@@ -16,11 +16,11 @@ static BOOT_ID: SetOnce<[u8; 16]> = SetOnce::new();
 /// Finds the id out. To be called in the context of a process that can see /proc, as module init
 /// is: the kernel exports the id by no other way. Without it, one is made up.
 pub(crate) fn init() {
-    let mut text = [0; uuid::LEN];
-    // SAFETY: `text` has that many bytes.
-    let read = unsafe { bindings::vesper_helper_boot_id(text.as_mut_ptr().cast(), text.len()) };
-    let id = match uuid::parse(&text) {
-        Some(id) if read == text.len() as isize => id,
+    let mut buffer = [0; text::UUID_LEN];
+    // SAFETY: `buffer` has that many bytes.
+    let read = unsafe { bindings::vesper_helper_boot_id(buffer.as_mut_ptr().cast(), buffer.len()) };
+    let id = match text::uuid(&buffer) {
+        Some(id) if read == buffer.len() as isize => id,
         _ => {
             pr_info!("no /proc/sys/kernel/random/boot_id: this boot gets an id of our own\n");
             let mut id = [0; 16];

@@ -6,6 +6,7 @@
 
 use crate::bindings;
 use kernel::{
+    error::to_result,
     prelude::*,
     types::Opaque, //
 };
@@ -34,6 +35,20 @@ impl Module {
         // SAFETY: The module is valid as long as `self`.
         unsafe { bindings::vesper_helper_module_sig_ok(self.0.get()) }
     }
+}
+
+/// Checks a signature, a PKCS#7 message, of the bytes `signed`, as the kernel's module loader does.
+/// Process context.
+pub(crate) fn verify_signature(signed: &[u8], signature: &[u8]) -> Result {
+    // SAFETY: Both are as long as is said.
+    to_result(unsafe {
+        bindings::vesper_helper_verify_module(
+            signed.as_ptr().cast(),
+            signed.len(),
+            signature.as_ptr().cast(),
+            signature.len(),
+        )
+    })
 }
 
 /// Version magic of this kernel: a module needs the same, or the kernel refuses it.
