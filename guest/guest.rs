@@ -10,6 +10,7 @@ use crate::{
         Config, //
     },
     listener::Listener,
+    loader::Loader,
     sys::{
         virtio::{
             self,
@@ -42,12 +43,14 @@ pub(crate) const FEATURES: [u32; 1] = [bindings::VIRTIO_VESPER_F_LOADER];
 const RETURNS: u64 = 0;
 const REQUESTS: u64 = 1;
 const ROOM: u64 = 2;
+const FLUSH: u64 = 3;
 
 /// The parts of the module, and what a device sets in motion.
 #[pin_data]
 pub(crate) struct Guest {
     comm: Arc<Comm>,
     listener: Arc<Listener>,
+    loader: Arc<Loader>,
     /// A device is bound.
     #[pin]
     bound: Mutex<bool>,
@@ -57,6 +60,8 @@ pub(crate) struct Guest {
     requests: Work<Guest, REQUESTS>,
     #[pin]
     room: Work<Guest, ROOM>,
+    #[pin]
+    flush: Work<Guest, FLUSH>,
     queue: Workqueue,
 }
 
@@ -64,6 +69,7 @@ impl_has_work! {
     impl HasWork<Guest, 0> for Guest { self.returns }
     impl HasWork<Guest, 1> for Guest { self.requests }
     impl HasWork<Guest, 2> for Guest { self.room }
+    impl HasWork<Guest, 3> for Guest { self.flush }
 }
 
 impl WorkItem<RETURNS> for Guest {
@@ -78,7 +84,14 @@ impl WorkItem<REQUESTS> for Guest {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        this.comm.receive(|_message| ());
+        this.comm.receive(|bytes| match comm::split(bytes) {
+            Some((head, _)) if head.kind == bindings::VIRTIO_VESPER_L_FLUSH => {
+                // It may wait for a channel that is just being shared.
+                let _ = this.queue.enqueue::<_, FLUSH>(this.clone()).is_ok();
+            }
+            Some((head, message)) => this.loader.receive(&head, message),
+            None => pr_warn!("malformed message from the host\n"),
+        });
     }
 }
 
@@ -93,18 +106,34 @@ impl WorkItem<ROOM> for Guest {
     }
 }
 
+impl WorkItem<FLUSH> for Guest {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        if this.listener.flush().is_err() {
+            pr_warn_once!("no memory to publish what lies waiting\n");
+        }
+    }
+}
+
 impl Guest {
     /// Puts the parts together.
-    pub(crate) fn new(comm: Arc<Comm>, listener: Arc<Listener>) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        comm: Arc<Comm>,
+        listener: Arc<Listener>,
+        loader: Arc<Loader>,
+    ) -> Result<Arc<Self>> {
         let queue = Workqueue::new(c"vesper_guest")?;
         Arc::pin_init(
             pin_init!(Self {
                 comm,
                 listener,
+                loader,
                 bound <- new_mutex!(false, "vesper_bound"),
                 returns <- new_work!("vesper_returns"),
                 requests <- new_work!("vesper_requests"),
                 room <- new_work!("vesper_room"),
+                flush <- new_work!("vesper_flush"),
                 queue,
             }),
             GFP_KERNEL,
@@ -130,7 +159,7 @@ impl Guest {
             .comm
             .attach(device, &config, queues)
             .inspect(|()| device.ready())
-            .and_then(|()| self.comm.hello(0))
+            .and_then(|()| self.comm.hello(self.loader.policy().to_abi()))
             .and_then(|()| self.comm.post())
             .and_then(|()| self.listener.attached());
         if let Err(e) = entered {

@@ -10,14 +10,18 @@
 #include <linux/irqflags.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/relay.h>
 #include <linux/scatterlist.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/string.h>
+#include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
 #include <linux/utsname.h>
+#include <linux/verification.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/workqueue.h>
@@ -96,6 +100,42 @@ const struct virtio_device_id *vesper_helper_id_table(void)
 	return id_table;
 }
 
+/* Strings can't be parameters of a Rust module. */
+static const char * const policies[] = {
+	[VIRTIO_VESPER_POLICY_ANY] = "any",
+	[VIRTIO_VESPER_POLICY_SIGNED] = "signed",
+	[VIRTIO_VESPER_POLICY_NONE] = "none",
+};
+static unsigned int load_policy = VIRTIO_VESPER_POLICY_ANY;
+
+static int load_policy_set(const char *value, const struct kernel_param *kp)
+{
+	int policy = sysfs_match_string(policies, value);
+
+	if (policy < 0)
+		return policy;
+	load_policy = policy;
+	return 0;
+}
+
+static int load_policy_get(char *buffer, const struct kernel_param *kp)
+{
+	return sysfs_emit(buffer, "%s\n", policies[load_policy]);
+}
+
+static const struct kernel_param_ops load_policy_ops = {
+	.set = load_policy_set,
+	.get = load_policy_get,
+};
+module_param_cb(load_policy, &load_policy_ops, NULL, 0444);
+MODULE_PARM_DESC(load_policy,
+		 "Which modules the host may load here: any, signed (with a key that this kernel trusts) or none (default: any)");
+
+unsigned int vesper_helper_load_policy(void)
+{
+	return load_policy;
+}
+
 bool vesper_helper_module_sig_ok(struct module *module)
 {
 	return IS_ENABLED(CONFIG_MODULE_SIG) && module_sig_ok(module);
@@ -104,6 +144,26 @@ bool vesper_helper_module_sig_ok(struct module *module)
 const char *vesper_helper_release(void)
 {
 	return init_utsname()->release;
+}
+
+/* As mod_verify_sig() in kernel/module/signing.c, which is not exported. */
+int vesper_helper_verify_module(const void *image, size_t len,
+				const void *signature, size_t signature_len)
+{
+	int ret = -EOPNOTSUPP;
+
+#ifdef CONFIG_MODULE_SIG
+	ret = verify_pkcs7_signature(image, len, signature, signature_len,
+				     VERIFY_USE_SECONDARY_KEYRING,
+				     VERIFYING_MODULE_SIGNATURE, NULL, NULL);
+	if (ret == -ENOKEY && IS_ENABLED(CONFIG_INTEGRITY_PLATFORM_KEYRING))
+		ret = verify_pkcs7_signature(image, len, signature,
+					     signature_len,
+					     VERIFY_USE_PLATFORM_KEYRING,
+					     VERIFYING_MODULE_SIGNATURE, NULL,
+					     NULL);
+#endif
+	return ret;
 }
 
 const char *vesper_helper_vermagic(void)

@@ -33,6 +33,7 @@ void vesper_helper_init_work(struct work_struct *work,
 			     void (*func)(struct work_struct *work));
 void vesper_helper_irq_restore(unsigned long flags);
 unsigned long vesper_helper_irq_save(void);
+unsigned int vesper_helper_load_policy(void);
 bool vesper_helper_module_sig_ok(struct module *module);
 void vesper_helper_on_each_cpu(void (*func)(void *data), void *data);
 void *vesper_helper_page_address(struct page *page);
@@ -48,6 +49,8 @@ const char *vesper_helper_release(void);
 void vesper_helper_sg_set_page(struct scatterlist *sg, struct page *page);
 void vesper_helper_tracepoint_synchronize_unregister(void);
 const char *vesper_helper_uts_nodename(void);
+int vesper_helper_verify_module(const void *image, size_t len,
+				const void *signature, size_t signature_len);
 const char *vesper_helper_vermagic(void);
 void vesper_helper_virtio_del_vqs(struct virtio_device *vdev);
 void vesper_helper_virtio_device_ready(struct virtio_device *vdev);

@@ -20,9 +20,10 @@ mod clock;
 mod comm;
 mod guest;
 mod listener;
+mod loader;
 mod probe;
 mod sys;
-mod uuid;
+mod text;
 
 module! {
     type: VesperGuest,
@@ -65,9 +66,10 @@ impl kernel::Module for VesperGuest {
 
         let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
+        let loader = loader::Loader::new(comm.clone(), listener.clone())?;
         listener::publish(listener.clone());
         let parts = Parts {
-            guest: guest::Guest::new(comm.clone(), listener)?,
+            guest: guest::Guest::new(comm.clone(), listener, loader)?,
         };
         Ok(Self {
             _panic: sys::notifier::Notifier::on_panic(comm)?,

@@ -63,13 +63,17 @@ impl Comm {
     /// Sends a request and waits for the host's answer to it. Returns the reply's value, or what
     /// the host made of it as an error; `ENODEV` if there is no device, `EIO` if it is broken,
     /// `ETIMEDOUT` if the host doesn't answer. Process context.
-    pub(crate) fn request<M: Message>(
-        &self,
-        kind: u32,
-        mut message: M,
-        tail: &[u8],
-    ) -> Result<u32> {
-        let id = self.next_id.fetch_add(1, Relaxed);
+    pub(crate) fn request<M: Message>(&self, kind: u32, message: M, tail: &[u8]) -> Result<u32> {
+        self.ask(kind, self.next_id.fetch_add(1, Relaxed), message, tail)
+    }
+
+    /// Reports the outcome of the host's loader request `id`. Errors as for [`Comm::request`].
+    pub(crate) fn result(&self, id: u32, result: bindings::virtio_vesper_result) -> Result {
+        self.ask(bindings::VIRTIO_VESPER_C_RESULT, id, result, &[])?;
+        Ok(())
+    }
+
+    fn ask<M: Message>(&self, kind: u32, id: u32, mut message: M, tail: &[u8]) -> Result<u32> {
         message.set_hdr(kind, 0, id, tail.len());
 
         let mut bytes = KVec::with_capacity(size_of::<M>().wrapping_add(tail.len()), GFP_KERNEL)?;

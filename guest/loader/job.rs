@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests that have come whole, and the modules that came of them.
+
+use crate::{
+    abi,
+    sys::{
+        completion::Completion,
+        module::Module,
+        notifier::OnModule, //
+    },
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CStrExt as _,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+        Mutex, //
+    },
+    task::Pid, //
+};
+
+/// A field for a module's name.
+pub(super) type Name = [u8; abi::NAME_LEN];
+
+/// Copies a name to a field.
+pub(super) fn field(name: &[u8]) -> Name {
+    let mut field = [0; abi::NAME_LEN];
+    for (to, from) in field[..abi::NAME_LEN - 1].iter_mut().zip(name) {
+        *to = *from;
+    }
+    field
+}
+
+/// How far a job is.
+pub(super) enum State {
+    Waiting,
+    Canceled,
+    /// The thread that does it, and the module that its load brought.
+    Begun {
+        pid: Pid,
+        module: Option<Name>,
+    },
+}
+
+/// One request.
+#[pin_data]
+pub(super) struct Job {
+    pub(super) id: u32,
+    /// Only signed modules may come.
+    pub(super) signed_only: bool,
+    #[pin]
+    pub(super) state: Mutex<State>,
+    #[pin]
+    done: Completion,
+    /// Somebody has waited for it long enough.
+    late: Atomic<bool>,
+}
+
+impl Job {
+    /// Waits until it is done, or for so many milliseconds: then nobody waits for it again.
+    pub(super) fn wait(&self, ms: u32) {
+        if !self.done.wait_timeout(ms) {
+            self.late.store(true, Relaxed);
+        }
+    }
+
+    /// The calling thread begins with it; says whether it may.
+    pub(super) fn begin(&self) -> bool {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Canceled) {
+            return false;
+        }
+        *state = State::Begun {
+            pid: kernel::current!().pid(),
+            module: None,
+        };
+        true
+    }
+
+    /// Name of the module that it brought.
+    pub(super) fn module(&self) -> Option<Name> {
+        match *self.state.lock() {
+            State::Begun { module, .. } => module,
+            _ => None,
+        }
+    }
+}
+
+/// The jobs that are not done, and the modules that were loaded for the host.
+///
+/// The locks are held for a moment only; under `jobs` come those of the jobs.
+#[pin_data]
+pub(super) struct Jobs {
+    #[pin]
+    jobs: Mutex<KVec<Arc<Job>>>,
+    #[pin]
+    loaded: Mutex<KVec<Name>>,
+}
+
+impl Jobs {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            jobs <- new_mutex!(KVec::new(), "vesper_jobs"),
+            loaded <- new_mutex!(KVec::new(), "vesper_loaded"),
+        })
+    }
+
+    /// Queues a job. Returns it with the one that it has to wait for.
+    pub(super) fn add(&self, id: u32, signed_only: bool) -> Result<(Arc<Job>, Option<Arc<Job>>)> {
+        let job = Arc::pin_init(
+            pin_init!(Job {
+                id,
+                signed_only,
+                state <- new_mutex!(State::Waiting, "vesper_job"),
+                done <- Completion::new(),
+                late: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )?;
+        let mut jobs = self.jobs.lock();
+        let before = jobs.iter().rfind(|job| !job.late.load(Relaxed)).cloned();
+        jobs.push(job.clone(), GFP_KERNEL)?;
+        Ok((job, before))
+    }
+
+    /// The job is done, whatever came of it.
+    pub(super) fn remove(&self, job: &Arc<Job>) {
+        self.jobs.lock().retain(|other| !Arc::ptr_eq(other, job));
+        job.done.complete_all();
+    }
+
+    /// Marks a job as withdrawn, if it has not begun.
+    pub(super) fn cancel(&self, id: u32) {
+        let jobs = self.jobs.lock();
+        for job in jobs.iter().filter(|job| job.id == id) {
+            let mut state = job.state.lock();
+            if matches!(*state, State::Waiting) {
+                *state = State::Canceled;
+            }
+        }
+    }
+
+    /// The job that thread `pid` does.
+    fn of(&self, pid: Pid) -> Option<Arc<Job>> {
+        let jobs = self.jobs.lock();
+        jobs.iter()
+            .find(|job| matches!(*job.state.lock(), State::Begun { pid: p, .. } if p == pid))
+            .cloned()
+    }
+
+    /// The kernel's name of a module that was loaded for the host: the kernel makes dashes in file
+    /// names underscores.
+    pub(super) fn loaded(&self, name: &[u8]) -> Option<Name> {
+        let same = |&a: &u8, &b: &u8| a == b || (a == b'_' && b == b'-');
+        let loaded = self.loaded.lock();
+        loaded
+            .iter()
+            .find(|entry| {
+                let known = entry.split(|&c| c == 0).next().unwrap_or(&[]);
+                known.len() == name.len() && known.iter().zip(name).all(|(a, b)| same(a, b))
+            })
+            .copied()
+    }
+}
+
+impl OnModule for Jobs {
+    fn coming(&self, module: &Module) -> Result {
+        let Some(job) = self.of(kernel::current!().pid()) else {
+            return Ok(());
+        };
+        // The signature was checked before. This is the kernel's own word for it, and last chance.
+        if job.signed_only && !module.is_signed() {
+            return Err(EKEYREJECTED);
+        }
+        let name = field(module.name().to_bytes());
+        self.loaded.lock().push(name, GFP_KERNEL)?;
+        if let State::Begun { module, .. } = &mut *job.state.lock() {
+            *module = Some(name);
+        }
+        Ok(())
+    }
+
+    fn going(&self, module: &Module) {
+        let name = field(module.name().to_bytes());
+        self.loaded.lock().retain(|other| *other != name);
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests as they are carried out, each in a thread of its own, and what comes of them.
+
+use super::{
+    explain::{
+        self,
+        Text, //
+    },
+    image,
+    job::{
+        self,
+        Job,
+        Name, //
+    },
+    Incoming,
+    Loader,
+    TRANSFER, //
+};
+use crate::{
+    abi, bindings,
+    sys::{
+        syscall::AddressSpace,
+        xz, //
+    },
+};
+use kernel::{
+    fmt,
+    prelude::*, //
+};
+
+/// What came of a request.
+pub(super) struct Outcome {
+    result: Result,
+    stage: u32,
+    module: Name,
+    text: Text,
+}
+
+/// Why a request comes to nothing before anything was tried.
+pub(super) struct Refusal {
+    pub(super) error: Error,
+    pub(super) stage: u32,
+    pub(super) module: Name,
+    pub(super) why: &'static str,
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        let text = Text::new(fmt!("{}", refusal.why));
+        Self::failed(refusal.error, refusal.stage, refusal.module, text)
+    }
+}
+
+impl Outcome {
+    fn failed(error: Error, stage: u32, module: Name, text: Text) -> Self {
+        Self {
+            result: Err(error),
+            stage,
+            module,
+            text,
+        }
+    }
+}
+
+impl Loader {
+    /// Loads a module. In the request's thread.
+    pub(super) fn run_load(&self, job: &Job, incoming: Incoming) -> Outcome {
+        let Incoming {
+            name,
+            mut image,
+            params,
+            ..
+        } = incoming;
+        if image::is_xz(&image) {
+            match xz::decompress(&image, bindings::VIRTIO_VESPER_MAX_IMAGE as usize) {
+                Ok(plain) => image = plain,
+                Err(e) => {
+                    return Outcome::failed(e, TRANSFER, name, explain::decompress(e));
+                }
+            }
+        }
+        if let Err(e) = self.policy.admits(&image) {
+            let stage = bindings::VIRTIO_VESPER_STAGE_POLICY;
+            return Outcome::failed(e, stage, name, explain::unsigned());
+        }
+
+        let result = self
+            .calls
+            .as_ref()
+            .ok_or(EOPNOTSUPP)
+            .and_then(AddressSpace::new)
+            .and_then(|space| space.init_module(&image, &params));
+        let module = job.module().unwrap_or_else(|| {
+            job::field(image::modinfo(&image, b"name").unwrap_or(abi::name(&name).unwrap_or(&[])))
+        });
+        let refusal = self.listener.take_refusal();
+        match (result, refusal) {
+            (Ok(()), _) => Outcome {
+                result: Ok(()),
+                stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
+                module,
+                text: Text::none(),
+            },
+            (Err(e), Some(refusal)) => {
+                let stage = bindings::VIRTIO_VESPER_STAGE_SHARE;
+                Outcome::failed(e, stage, module, explain::share(refusal))
+            }
+            (Err(e), None) => {
+                let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;
+                Outcome::failed(e, stage, module, explain::load(e, &image))
+            }
+        }
+    }
+
+    /// Unloads a module. In the request's thread.
+    pub(super) fn run_unload(&self, name: Name) -> Outcome {
+        let Some(module) = self.jobs.loaded(abi::name(&name).unwrap_or(&[])) else {
+            let text = Text::new(fmt!(
+                "the guest has no such module that was loaded by VESPER"
+            ));
+            let stage = bindings::VIRTIO_VESPER_STAGE_POLICY;
+            return Outcome::failed(ENOENT, stage, name, text);
+        };
+        let result = self
+            .calls
+            .as_ref()
+            .ok_or(EOPNOTSUPP)
+            .and_then(AddressSpace::new)
+            .and_then(|space| space.delete_module(abi::name(&module).unwrap_or(&[])));
+        Outcome {
+            result,
+            stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
+            module,
+            text: match result {
+                Ok(()) => Text::none(),
+                Err(e) => explain::unload(e),
+            },
+        }
+    }
+
+    /// Tells the host what came of a request. Process context.
+    pub(super) fn report(&self, id: u32, outcome: &Outcome) {
+        let status = match outcome.result {
+            Ok(()) => 0,
+            Err(e) => e.to_errno().unsigned_abs(),
+        };
+        if status != 0 {
+            pr_info!("request of the host failed: {}\n", outcome.text.as_str());
+        }
+        let result = bindings::virtio_vesper_result {
+            status: status.to_le(),
+            stage: outcome.stage.to_le(),
+            module: outcome.module,
+            text: outcome.text.field(),
+            ..Zeroable::zeroed()
+        };
+        if let Err(e) = self.comm.result(id, result) {
+            pr_warn!("the host does not hear what came of its request: {:?}\n", e);
+        }
+    }
+}
