@@ -25,7 +25,7 @@ use crate::{
     },
 };
 use kernel::{
-    current, fmt, new_mutex,
+    new_mutex,
     prelude::*,
     sync::{
         Arc,

@@ -5,9 +5,6 @@
 //! Paper §3.1: `comm` is the communication layer, `loader` and `listener` are the action layer;
 //! the probe API and the module parameters are what a user sees. `guest` puts them together.
 
-// Until the probe API uses the listener.
-#![allow(dead_code, unused_imports)]
-
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -67,10 +64,9 @@ impl kernel::Module for VesperGuest {
         let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
         let loader = loader::Loader::new(comm.clone(), listener.clone())?;
-        listener::publish(listener.clone());
-        let parts = Parts {
-            guest: guest::Guest::new(comm.clone(), listener, loader)?,
-        };
+        let guest = guest::Guest::new(comm.clone(), listener.clone(), loader)?;
+        listener::publish(listener);
+        let parts = Parts { guest };
         Ok(Self {
             _panic: sys::notifier::Notifier::on_panic(comm)?,
             _driver: sys::virtio::Registration::new(module, &guest::FEATURES, parts.guest.clone())?,

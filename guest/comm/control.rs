@@ -27,7 +27,6 @@ use kernel::{
         Arc,
         Mutex, //
     },
-    transmute::AsBytes, //
 };
 
 /// How long the host may take to answer, in seconds. Nothing waits longer for it.

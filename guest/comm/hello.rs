@@ -13,10 +13,7 @@ use crate::{
         module, //
     },
 };
-use kernel::{
-    prelude::*,
-    str::CStrExt as _, //
-};
+use kernel::prelude::*;
 
 /// Copies a string to a field, cut to fit with its terminator.
 fn field<const N: usize>(text: &CStr) -> [u8; N] {

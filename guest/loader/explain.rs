@@ -7,8 +7,7 @@ use crate::sys::module;
 use core::fmt::Write as _;
 use kernel::{
     fmt,
-    prelude::*,
-    str::CStrExt as _, //
+    prelude::*, //
 };
 
 /// Bytes of a sentence, its terminator included.

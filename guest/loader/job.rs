@@ -13,7 +13,6 @@ use crate::{
 use kernel::{
     new_mutex,
     prelude::*,
-    str::CStrExt as _,
     sync::{
         atomic::{
             Atomic,

@@ -24,10 +24,7 @@ use crate::{
         xz, //
     },
 };
-use kernel::{
-    fmt,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// What came of a request.
 pub(super) struct Outcome {
