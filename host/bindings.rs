@@ -17,4 +17,7 @@
     unsafe_op_in_unsafe_fn
 )]
 
+// What the kernel crate has is taken from there, under one name with the rest.
+pub(crate) use kernel::bindings::*;
+
 include!("bindings_generated.rs");

@@ -3,9 +3,11 @@
 
 #include <linux/debugfs.h>
 #include <linux/fs.h>
+#include <linux/irq_work.h>
 #include <linux/mm.h>
 #include <linux/relay.h>
 #include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #include <linux/vesper.h>
 #include <linux/virtio_vesper.h>

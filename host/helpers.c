@@ -1,13 +1,149 @@
 // SPDX-License-Identifier: GPL-2.0
 /* C that only a macro or an inline function of the kernel can provide. */
 
+#include <linux/debugfs.h>
+#include <linux/fs.h>
+#include <linux/irq_work.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/pid.h>
+#include <linux/ratelimit.h>
 #include <linux/relay.h>
+#include <linux/sched/signal.h>
+#include <linux/timekeeping.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
 
 #include "helpers.h"
 
-/* struct rchan has a per-CPU array of buffer pointers. */
-void *vesper_helper_alloc_percpu_buf(void)
+/*
+ * struct rchan has a per-CPU array of buffer pointers. A global channel uses
+ * the entry of CPU 0 only; free_percpu() releases the array.
+ */
+void *vesper_helper_alloc_percpu_buf(struct rchan_buf *buf)
 {
-	return (__force void *)(unsigned long)alloc_percpu(struct rchan_buf *);
+	struct rchan_buf * __percpu *array = alloc_percpu(struct rchan_buf *);
+
+	if (array)
+		*per_cpu_ptr(array, 0) = buf;
+	return (__force void *)(unsigned long)array;
+}
+
+static void wake_readers(struct irq_work *work)
+{
+	struct rchan_buf *buf = container_of(work, struct rchan_buf,
+					     wakeup_work);
+
+	wake_up_interruptible(&buf->read_wait);
+}
+
+/* What __relay_reset() does for a new buffer, which is static in relay.c. */
+void vesper_helper_init_relay_wakeup(struct rchan_buf *buf)
+{
+	init_waitqueue_head(&buf->read_wait);
+	kref_init(&buf->kref);
+	init_irq_work(&buf->wakeup_work, wake_readers);
+}
+
+void *vesper_helper_vmap(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+}
+
+/*
+ * A guest may write to @from all the while. That is no data race for C that
+ * the compiler cannot look into, and any mixture of bytes is fine.
+ */
+void vesper_helper_copy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}
+
+unsigned long vesper_helper_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
+
+/* Does @addr of this process lie in a shared mapping of a file? */
+bool vesper_helper_mapped_file(unsigned long addr)
+{
+	struct vm_area_struct *vma;
+	bool file = false;
+
+	if (mmap_read_lock_killable(current->mm))
+		return false;
+	vma = vma_lookup(current->mm, addr);
+	if (vma)
+		file = vma->vm_file && (vma->vm_flags & VM_SHARED) &&
+		       (vma->vm_flags & VM_WRITE);
+	mmap_read_unlock(current->mm);
+	return file;
+}
+
+void vesper_helper_inode_lock(struct inode *inode)
+{
+	inode_lock(inode);
+}
+
+void vesper_helper_inode_unlock(struct inode *inode)
+{
+	inode_unlock(inode);
+}
+
+struct inode *vesper_helper_dentry_inode(struct dentry *dentry)
+{
+	return d_inode(dentry);
+}
+
+struct inode *vesper_helper_file_inode(struct file *file)
+{
+	return file_inode(file);
+}
+
+int vesper_helper_rename(struct dentry *dentry, const char *name)
+{
+	return debugfs_change_name(dentry, "%s", name);
+}
+
+int vesper_helper_lock_interruptible(struct mutex *lock)
+{
+	return mutex_lock_interruptible(lock);
+}
+
+void vesper_helper_unlock(struct mutex *lock)
+{
+	mutex_unlock(lock);
+}
+
+void vesper_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
+				vm_flags_t clear)
+{
+	vm_flags_mod(vma, set, clear);
+}
+
+/*
+ * Unbound and with many workers: an item may wait for a reader that is stuck,
+ * and must hold up no other.
+ */
+struct workqueue_struct *vesper_helper_alloc_workqueue(void)
+{
+	return alloc_workqueue("vesper", WQ_UNBOUND, 0);
+}
+
+/* One budget for every message that a guest or a VMM can provoke. */
+bool vesper_helper_ratelimit(void)
+{
+	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 10);
+
+	return __ratelimit(&rs);
+}
+
+u64 vesper_helper_real_ns(void)
+{
+	return ktime_get_real_ns();
+}
+
+struct pid *vesper_helper_get_tgid(void)
+{
+	return get_pid(task_tgid(current));
 }

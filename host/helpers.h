@@ -3,6 +3,36 @@
 #ifndef VESPER_HOST_HELPERS_H
 #define VESPER_HOST_HELPERS_H
 
-void *vesper_helper_alloc_percpu_buf(void);
+#include <linux/types.h>
+
+struct dentry;
+struct file;
+struct inode;
+struct mutex;
+struct page;
+struct pid;
+struct rchan_buf;
+struct vm_area_struct;
+struct workqueue_struct;
+
+void *vesper_helper_alloc_percpu_buf(struct rchan_buf *buf);
+void vesper_helper_init_relay_wakeup(struct rchan_buf *buf);
+void *vesper_helper_vmap(struct page **pages, unsigned int count);
+void vesper_helper_copy(void *to, const void *from, size_t len);
+unsigned long vesper_helper_page_to_pfn(struct page *page);
+bool vesper_helper_mapped_file(unsigned long addr);
+void vesper_helper_inode_lock(struct inode *inode);
+void vesper_helper_inode_unlock(struct inode *inode);
+struct inode *vesper_helper_dentry_inode(struct dentry *dentry);
+struct inode *vesper_helper_file_inode(struct file *file);
+int vesper_helper_rename(struct dentry *dentry, const char *name);
+int vesper_helper_lock_interruptible(struct mutex *lock);
+void vesper_helper_unlock(struct mutex *lock);
+void vesper_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
+				vm_flags_t clear);
+struct workqueue_struct *vesper_helper_alloc_workqueue(void);
+bool vesper_helper_ratelimit(void);
+u64 vesper_helper_real_ns(void);
+struct pid *vesper_helper_get_tgid(void);
 
 #endif

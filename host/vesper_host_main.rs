@@ -1,10 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! VESPER host module: guests' relay buffers as relay files of the host.
+//!
+//! Layers (paper, figure 2): UI is `control` and `files`; action is `loader` and `listener`;
+//! communication is `attach`, the only part that knows how a VMM reaches us. `domain` and `host`
+//! hold them together, `sys` wraps the kernel.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
+#[path = "../common/abi.rs"]
+mod abi;
+mod attach;
 mod bindings;
+mod control;
+mod desk;
+mod domain;
+mod files;
+mod host;
+mod listener;
+mod loader;
+mod message;
+mod sys;
+mod uapi;
+
+use crate::{
+    attach::Attachment,
+    control::Operator,
+    host::{
+        Host,
+        Limits, //
+    },
+    sys::node::Device, //
+};
 
 module! {
     type: VesperHost,
@@ -12,13 +42,62 @@ module! {
     authors: ["The VESPER developers"],
     description: "VESPER: see into guest kernels from the host",
     license: "GPL",
+    params: {
+        max_domains: u32 {
+            default: 64,
+            description: "guests attached at a time",
+        },
+        max_channels: u32 {
+            default: 64,
+            description: "channels a guest may have open",
+        },
+        max_buffer_pages: u32 {
+            default: 4096,
+            description: "pages of one buffer",
+        },
+        max_lent_pages: u32 {
+            default: 262144,
+            description: "pages a guest may have lent",
+        },
+        max_requests: u32 {
+            default: 16,
+            description: "load and unload requests of a guest under way",
+        },
+    },
 }
 
-struct VesperHost;
+struct VesperHost {
+    // The nodes go first: from then on nothing new begins.
+    _attach: Pin<KBox<Device<Attachment>>>,
+    _control: Pin<KBox<Device<Operator>>>,
+    _host: ShutDown,
+}
+
+/// The module's own reference; dropping it lets go of what is left.
+struct ShutDown(Arc<Host>);
+
+impl Drop for ShutDown {
+    fn drop(&mut self) {
+        self.0.shut_down();
+    }
+}
 
 impl kernel::Module for VesperHost {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("ABI {:#x} {}\n", bindings::VESPER_ABI_VERSION, core::mem::size_of::<bindings::rchan_buf>());
-        Ok(VesperHost)
+        let host = ShutDown(Host::new(Limits {
+            max_domains: *module_parameters::max_domains.value_ref() as usize,
+            max_channels: *module_parameters::max_channels.value_ref() as usize,
+            max_buffer_pages: *module_parameters::max_buffer_pages.value_ref() as usize,
+            max_lent_pages: *module_parameters::max_lent_pages.value_ref() as usize,
+            max_requests: *module_parameters::max_requests.value_ref() as usize,
+        })?);
+        Ok(Self {
+            _attach: KBox::pin_init(
+                Device::register(c"vesper-attach", host.0.clone()),
+                GFP_KERNEL,
+            )?,
+            _control: KBox::pin_init(Device::register(c"vesper", host.0.clone()), GFP_KERNEL)?,
+            _host: host,
+        })
     }
 }

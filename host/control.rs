@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! UI layer of the loader: `/dev/vesper`, for the operator.
+
+use crate::{
+    abi::{
+        self,
+        NAME_LEN, //
+    },
+    bindings::{
+        self,
+        VESPER_IOC_MAGIC, //
+    },
+    desk::Desk,
+    domain::Domain,
+    host::Host,
+    loader::{
+        Answer,
+        Image, //
+    },
+    message::Outcome,
+    sys::node::Node,
+    uapi::{
+        self,
+        Plain, //
+    },
+};
+use kernel::{
+    fs::File,
+    ioctl::{
+        _IOR,
+        _IOWR, //
+    },
+    prelude::*,
+    sync::{
+        poll::PollTable,
+        Arc,
+        ArcBorrow,
+        CondVarTimeoutResult, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+    transmute::AsBytes,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceWriter, //
+    },
+};
+
+const MAGIC: u32 = VESPER_IOC_MAGIC;
+const INFO: u32 = _IOR::<bindings::vesper_info>(MAGIC, 0x40);
+const DOMAINS: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x41);
+const MODULES: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x42);
+const BUFFERS_OF: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x43);
+const LOAD: u32 = _IOWR::<bindings::vesper_load>(MAGIC, 0x44);
+const UNLOAD: u32 = _IOWR::<bindings::vesper_unload>(MAGIC, 0x45);
+
+/// Largest entry that a caller may claim to know.
+const MAX_ENTRY: u32 = 4096;
+
+/// An open file of an operator.
+pub(crate) struct Operator {
+    host: Arc<Host>,
+}
+
+/// Entries on their way to the caller, in the size that it knows.
+struct List {
+    arg: usize,
+    list: bindings::vesper_list,
+}
+
+impl List {
+    fn new(arg: usize) -> Result<Self> {
+        let mut list: bindings::vesper_list = uapi::get(arg)?;
+        if list.reserved != 0 || list.entry_size == 0 || list.entry_size > MAX_ENTRY {
+            return Err(EINVAL);
+        }
+        list.count = 0;
+        Ok(Self { arg, list })
+    }
+
+    /// Counts an entry, and writes it if there is room. What the caller does not know is left
+    /// out, what this module does not know is zero.
+    fn push<T>(&mut self, entry: T) -> Result
+    where
+        Plain<T>: AsBytes,
+    {
+        let at = self.list.count;
+        self.list.count = at.checked_add(1).ok_or(EOVERFLOW)?;
+        if at >= self.list.capacity {
+            return Ok(());
+        }
+        let size = self.list.entry_size as usize;
+        let offset = u64::from(at).wrapping_mul(size as u64);
+        let addr = self.list.entries.checked_add(offset).ok_or(EFAULT)?;
+        let mut out = UserSlice::new(UserPtr::from_addr(usize::try_from(addr)?), size).writer();
+        let plain = Plain(entry);
+        let bytes = AsBytes::as_bytes(&plain);
+        let known = bytes.len().min(size);
+        out.write_slice(&bytes[..known])?;
+        let mut rest = size.saturating_sub(known);
+        while rest != 0 {
+            let part = rest.min(64);
+            out.write_slice(&[0; 64][..part])?;
+            rest = rest.saturating_sub(part);
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result {
+        uapi::put(self.arg, self.list)
+    }
+}
+
+impl Operator {
+    fn info(&self, arg: usize) -> Result {
+        uapi::put(
+            arg,
+            bindings::vesper_info {
+                abi_version: bindings::VESPER_ABI_VERSION,
+                device_abi: bindings::VIRTIO_VESPER_ABI_VERSION,
+                domains: self.host.count() as u32,
+                max_domains: self.host.limits().max_domains as u32,
+                ..pin_init::zeroed()
+            },
+        )
+    }
+
+    fn domains(&self, arg: usize) -> Result {
+        let mut list = List::new(arg)?;
+        let mut at = 0;
+        while let Some(domain) = self.host.nth(at) {
+            let mut entry = pin_init::zeroed();
+            domain.facts(&mut entry);
+            list.push(entry)?;
+            at = at.wrapping_add(1);
+        }
+        list.finish()
+    }
+
+    fn modules(&self, arg: usize) -> Result {
+        let mut list = List::new(arg)?;
+        let domain = self.host.find(&list.list.domain)?;
+        for entry in module_entries(&domain)? {
+            list.push(entry)?;
+        }
+        list.finish()
+    }
+
+    fn buffers_of(&self, arg: usize) -> Result {
+        let mut list = List::new(arg)?;
+        let domain = self.host.find(&list.list.domain)?;
+        domain.for_each_buffer(|buffer| {
+            let _ = buffer.sync();
+            list.push(buffer.facts())
+        })?;
+        list.finish()
+    }
+
+    /// The domain and the module that a request names, if the guest can be asked at all.
+    fn target(&self, domain: &[u8; NAME_LEN], module: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
+        abi::name(module).ok_or(EINVAL)?;
+        let domain = self.host.find(domain)?;
+        match domain.state() {
+            bindings::VESPER_DOMAIN_READY => Ok(domain),
+            bindings::VESPER_DOMAIN_DEAD => Err(ENODEV),
+            _ => Err(ENOTCONN),
+        }
+    }
+
+    fn load(&self, arg: usize) -> Result {
+        let mut it: bindings::vesper_load = uapi::get(arg)?;
+        if it.flags != 0 || it.reserved != [0; 4] || it.image_len == 0 {
+            return Err(EINVAL);
+        }
+        if it.image_len > bindings::VIRTIO_VESPER_MAX_IMAGE {
+            return Err(EFBIG);
+        }
+        if it.params_len > bindings::VIRTIO_VESPER_MAX_PARAMS {
+            return Err(EINVAL);
+        }
+        let domain = self.target(&it.domain, &it.module)?;
+        let image = Arc::new(image(&it)?, GFP_KERNEL_ACCOUNT)?;
+        let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
+        let desk = domain.desk();
+        let id = {
+            let mut inner = desk.lock();
+            if inner.closed() {
+                return Err(EPIPE);
+            }
+            inner.loader.load(&it.module, image, answer)?
+        };
+        let outcome = wait(desk, id, it.timeout_ms)?;
+        it.status = outcome.status;
+        it.stage = outcome.stage;
+        it.text = outcome.text;
+        uapi::put(arg, it)
+    }
+
+    fn unload(&self, arg: usize) -> Result {
+        let mut it: bindings::vesper_unload = uapi::get(arg)?;
+        if it.flags != 0 || it.reserved != [0; 4] {
+            return Err(EINVAL);
+        }
+        let domain = self.target(&it.domain, &it.module)?;
+        let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
+        let desk = domain.desk();
+        let id = {
+            let mut inner = desk.lock();
+            if inner.closed() {
+                return Err(EPIPE);
+            }
+            inner.loader.unload(&it.module, answer)?
+        };
+        let outcome = wait(desk, id, it.timeout_ms)?;
+        it.status = outcome.status;
+        it.stage = outcome.stage;
+        it.text = outcome.text;
+        uapi::put(arg, it)
+    }
+}
+
+/// Copies image and parameters in, one after the other.
+fn image(it: &bindings::vesper_load) -> Result<Image> {
+    let (image_len, params_len) = (it.image_len as usize, it.params_len as usize);
+    let mut bytes =
+        KVVec::with_capacity(image_len.wrapping_add(params_len), GFP_KERNEL_ACCOUNT)?;
+    UserSlice::new(UserPtr::from_addr(usize::try_from(it.image)?), image_len)
+        .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+    UserSlice::new(UserPtr::from_addr(usize::try_from(it.params)?), params_len)
+        .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
+    if bytes.iter().skip(image_len).any(|&b| b == 0) {
+        return Err(EINVAL);
+    }
+    Ok(Image {
+        bytes,
+        image_len: it.image_len,
+        params_len: it.params_len,
+    })
+}
+
+/// Waits for the answer to request `id`, for `timeout_ms`, 0 for ever. `ETIMEDOUT`, `EINTR`;
+/// `EPIPE`: the guest went away.
+fn wait(desk: &Desk, id: u32, timeout_ms: u32) -> Result<KBox<Outcome>> {
+    desk.notify_vmm();
+    let mut left: Jiffies = msecs_to_jiffies(timeout_ms);
+    let mut inner = desk.lock();
+    loop {
+        match inner.loader.answer(id) {
+            Answer::Outcome(outcome) => return Ok(outcome),
+            Answer::Gone => return Err(EPIPE),
+            Answer::Pending => {}
+        }
+        let err = if timeout_ms == 0 {
+            match desk.operators.wait_interruptible(&mut inner) {
+                true => EINTR,
+                false => continue,
+            }
+        } else {
+            match desk.operators.wait_interruptible_timeout(&mut inner, left) {
+                CondVarTimeoutResult::Woken { jiffies } => {
+                    left = jiffies;
+                    continue;
+                }
+                CondVarTimeoutResult::Timeout => ETIMEDOUT,
+                CondVarTimeoutResult::Signal { .. } => EINTR,
+            }
+        };
+        // The answer may have come in the same moment.
+        return match inner.loader.answer(id) {
+            Answer::Outcome(outcome) => Ok(outcome),
+            Answer::Gone => Err(EPIPE),
+            Answer::Pending => {
+                inner.loader.abandon(id);
+                drop(inner);
+                desk.notify_vmm();
+                Err(err)
+            }
+        };
+    }
+}
+
+/// What is told of a domain's modules: those loaded from here, and those that only show channels.
+fn module_entries(domain: &Domain) -> Result<KVec<bindings::vesper_module>> {
+    let mut entries: KVec<bindings::vesper_module> = KVec::new();
+    // The desk is a leaf lock: memory is got before it is taken.
+    let room = domain.desk().lock().loader.modules().len();
+    entries.reserve(room.saturating_add(8), GFP_KERNEL)?;
+    for known in domain.desk().lock().loader.modules() {
+        let entry = bindings::vesper_module {
+            name: known.name,
+            state: known.state,
+            status: known.status,
+            image_len: u64::from(known.image_len),
+            loaded_ns: known.loaded_ns,
+            ..pin_init::zeroed()
+        };
+        // What was added meanwhile waits for the next call.
+        if entries.push_within_capacity(entry).is_err() {
+            break;
+        }
+    }
+    domain.dir().for_each(|facts| {
+        if let Some(entry) = entries
+            .iter_mut()
+            .find(|e| e.name == facts.name && facts.channels != 0)
+        {
+            entry.channels = facts.channels as u32;
+            return Ok(());
+        }
+        let state = match facts.channels {
+            0 => bindings::VESPER_MODULE_DRAINING,
+            _ => bindings::VESPER_MODULE_LIVE,
+        };
+        let entry = bindings::vesper_module {
+            name: facts.name,
+            state,
+            channels: facts.channels as u32,
+            ..pin_init::zeroed()
+        };
+        Ok(entries.push(entry, GFP_KERNEL)?)
+    })?;
+    Ok(entries)
+}
+
+impl Node for Operator {
+    type Context = Host;
+
+    fn open(host: ArcBorrow<'_, Host>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self { host: host.into() }, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        match cmd {
+            INFO => this.info(arg)?,
+            DOMAINS => this.domains(arg)?,
+            MODULES => this.modules(arg)?,
+            BUFFERS_OF => this.buffers_of(arg)?,
+            LOAD => this.load(arg)?,
+            UNLOAD => this.unload(arg)?,
+            _ => return Err(ENOTTY),
+        }
+        Ok(0)
+    }
+
+    fn read(_this: ArcBorrow<'_, Self>, _out: &mut UserSliceWriter, _wait: bool) -> Result<usize> {
+        Err(EINVAL)
+    }
+
+    fn poll(_this: ArcBorrow<'_, Self>, _file: &File, _table: &PollTable<'_>) -> u32 {
+        0
+    }
+
+    fn release(_this: Arc<Self>) {}
+}

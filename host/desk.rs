@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What waits to be fetched by a VMM: loans that are over, messages for the guest's loader.
+//!
+//! `inner` is a leaf lock: none is taken under it. `turn` orders readers and is taken first.
+
+use crate::{
+    bindings::{
+        vesper_event,
+        VESPER_EVENT_BROKEN,
+        VESPER_EVENT_LOADER,
+        VESPER_EVENT_RETURN, //
+    },
+    loader::Loader,
+    sys::mutex::Turn, //
+};
+use core::mem::size_of;
+use kernel::{
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        List,
+        ListArc,
+        ListLinks, //
+    },
+    new_condvar,
+    new_mutex,
+    new_poll_condvar,
+    optional_name,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        poll::PollCondVar,
+        CondVar,
+        Mutex, //
+    },
+    uaccess::UserSliceWriter,
+};
+
+/// The notice that a loan is over, allocated when the loan begins so that it cannot fail to end.
+#[pin_data]
+pub(crate) struct Return {
+    #[pin]
+    links: ListLinks,
+    cookie: u64,
+    /// The reset count under which the loan began.
+    epoch: u64,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Return { untracked; }
+}
+impl_list_item! {
+    impl ListItem<0> for Return { using ListLinks { self.links }; }
+}
+
+/// One VMM's desk.
+#[pin_data]
+pub(crate) struct Desk {
+    #[pin]
+    inner: Mutex<Inner>,
+    /// Moved whenever the VMM may have something to fetch.
+    #[pin]
+    vmm: PollCondVar,
+    /// Moved whenever a loader request may have been answered.
+    #[pin]
+    pub(crate) operators: CondVar,
+    #[pin]
+    turn: Turn,
+}
+
+/// What lies on the desk.
+pub(crate) struct Inner {
+    returns: List<Return>,
+    broken: bool,
+    epoch: u64,
+    /// The VMM is gone.
+    closed: bool,
+    /// Requests for the guest's loader.
+    pub(crate) loader: Loader,
+}
+
+impl Inner {
+    fn ready(&self) -> bool {
+        self.broken || !self.returns.is_empty() || self.loader.ready()
+    }
+
+    /// Says whether the VMM is gone.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed
+    }
+}
+
+impl Desk {
+    /// An empty desk at which at most `max_requests` loader requests wait.
+    pub(crate) fn new(max_requests: usize) -> impl PinInit<Self> {
+        pin_init!(Self {
+            inner <- new_mutex!(
+                Inner {
+                    returns: List::new(),
+                    broken: false,
+                    epoch: 0,
+                    closed: false,
+                    loader: Loader::new(max_requests),
+                },
+                "vesper::desk"
+            ),
+            vmm <- new_poll_condvar!("vesper::vmm"),
+            operators <- new_condvar!("vesper::operators"),
+            turn <- Turn::new(optional_name!("vesper::turn"), static_lock_class!()),
+        })
+    }
+
+    /// Looks at the desk.
+    pub(crate) fn lock(&self) -> Guard<'_, Inner, MutexBackend> {
+        self.inner.lock()
+    }
+
+    /// Wakes the VMM, after something was put on the desk.
+    pub(crate) fn notify_vmm(&self) {
+        self.vmm.notify_all();
+    }
+
+    /// What poll registers with.
+    pub(crate) fn vmm(&self) -> &PollCondVar {
+        &self.vmm
+    }
+
+    /// Says whether a read would give something.
+    pub(crate) fn ready(&self) -> bool {
+        self.lock().ready()
+    }
+
+    /// Prepares the notice for a loan that begins now.
+    pub(crate) fn notice(&self, cookie: u64) -> Result<ListArc<Return>> {
+        let epoch = self.lock().epoch;
+        ListArc::pin_init(
+            try_pin_init!(Return {
+                links <- ListLinks::new(),
+                cookie,
+                epoch,
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// A loan is over. Nothing is said of one that began before the last reset.
+    pub(crate) fn loan_over(&self, notice: ListArc<Return>) {
+        let mut inner = self.lock();
+        if inner.closed || notice.epoch != inner.epoch {
+            return;
+        }
+        inner.returns.push_back(notice);
+        drop(inner);
+        self.notify_vmm();
+    }
+
+    /// The guest broke the protocol.
+    pub(crate) fn broken(&self) {
+        self.lock().broken = true;
+        self.notify_vmm();
+    }
+
+    /// The device was reset: loans begun so far end in silence, requests are lost.
+    pub(crate) fn reset(&self) {
+        let mut inner = self.lock();
+        inner.epoch = inner.epoch.wrapping_add(1);
+        inner.broken = false;
+        let returns = core::mem::take(&mut inner.returns);
+        inner.loader.guest_gone();
+        drop(inner);
+        drop(returns);
+        self.operators.notify_all();
+    }
+
+    /// The VMM is gone.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.reset();
+    }
+
+    /// Gives one event to the VMM. `EAGAIN` if there is none and `wait` is not set, `EINVAL` if it
+    /// does not fit, `EINTR`.
+    pub(crate) fn read(&self, out: &mut UserSliceWriter, wait: bool) -> Result<usize> {
+        loop {
+            {
+                let _turn = self.turn.take()?;
+                if let Some(done) = self.deliver(out)? {
+                    return Ok(done);
+                }
+            }
+            if !wait {
+                return Err(EAGAIN);
+            }
+            let mut inner = self.lock();
+            while !inner.ready() {
+                if self.vmm.wait_interruptible(&mut inner) {
+                    return Err(EINTR);
+                }
+            }
+        }
+    }
+
+    fn deliver(&self, out: &mut UserSliceWriter) -> Result<Option<usize>> {
+        let mut inner = self.lock();
+        if let Some(notice) = inner.returns.pop_front() {
+            drop(inner);
+            let done = put(out, VESPER_EVENT_RETURN, notice.cookie, &[], &[]);
+            if done.is_err() {
+                // Nobody else takes from the front meanwhile: it is our turn. A reset may have
+                // made the notice void.
+                let mut inner = self.lock();
+                if notice.epoch == inner.epoch {
+                    inner.returns.push_front(notice);
+                }
+            }
+            return done.map(Some);
+        }
+        if inner.broken {
+            drop(inner);
+            let done = put(out, VESPER_EVENT_BROKEN, 0, &[], &[])?;
+            self.lock().broken = false;
+            return Ok(Some(done));
+        }
+        let Some(piece) = inner.loader.next_piece() else {
+            return Ok(None);
+        };
+        drop(inner);
+        let done = put(out, VESPER_EVENT_LOADER, 0, piece.head(), piece.body())?;
+        self.lock().loader.sent(&piece);
+        Ok(Some(done))
+    }
+}
+
+/// Writes one event whose message consists of two parts.
+fn put(
+    out: &mut UserSliceWriter,
+    kind: u32,
+    cookie: u64,
+    head: &[u8],
+    body: &[u8],
+) -> Result<usize> {
+    let len = head.len().wrapping_add(body.len());
+    let event = vesper_event {
+        type_: kind,
+        len: u32::try_from(len)?,
+        cookie,
+        status: 0,
+        reserved: 0,
+    };
+    if out.len() < size_of::<vesper_event>().wrapping_add(len) {
+        return Err(EINVAL);
+    }
+    let mut words = [0u8; size_of::<vesper_event>()];
+    words[0..4].copy_from_slice(&event.type_.to_ne_bytes());
+    words[4..8].copy_from_slice(&event.len.to_ne_bytes());
+    words[8..16].copy_from_slice(&event.cookie.to_ne_bytes());
+    out.write_slice(&words)?;
+    out.write_slice(head)?;
+    out.write_slice(body)?;
+    Ok(size_of::<vesper_event>().wrapping_add(len))
+}

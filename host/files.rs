@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! UI layer of the listener: what is seen below `/sys/kernel/debug/vesper`.
+//!
+//! `<domain>/<module>/<channel><cpu>` and `<domain>/<module>/metadata`, and nothing else, so that a
+//! copy of the directory is a trace. A directory is there as long as a channel of the module is
+//! open or a file in it has something to read. One that only waits for its readers makes room for
+//! a new one of the same name by taking the name `<name>@<n>`.
+//!
+//! Lock order: `modules` is taken before the VFS's own locks, and no lock of this module after it
+//! but that of a metadata text.
+
+use crate::{
+    abi::{
+        self,
+        NAME_LEN, //
+    },
+    bindings,
+    sys::{
+        debugfs::Entry,
+        inode::Inode,
+        relay_file,
+        text_file, //
+    },
+};
+use core::fmt::Write as _;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    str::CString,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+};
+
+mod metadata;
+pub(crate) use metadata::Metadata;
+
+/// Directory of a domain.
+#[pin_data]
+pub(crate) struct DomainDir {
+    // Before the directory in which they are.
+    #[pin]
+    modules: Mutex<Modules>,
+    entry: Entry,
+}
+
+struct Modules {
+    list: KVec<Module>,
+    next_id: u64,
+}
+
+/// Directory of a module.
+struct Module {
+    id: u64,
+    name: [u8; NAME_LEN],
+    /// Channels that are open in the guest.
+    channels: usize,
+    /// Files that are there.
+    files: usize,
+    /// The guest's module is gone, and the directory has another name.
+    renamed: bool,
+    // Entries before what they point to, and before the directory in which they are.
+    metadata: Option<(Entry, Arc<Metadata>)>,
+    entry: Entry,
+}
+
+/// What is told about a module's directory.
+pub(crate) struct ModuleFacts {
+    /// The module's name.
+    pub(crate) name: [u8; NAME_LEN],
+    /// Channels that are open in the guest.
+    pub(crate) channels: usize,
+}
+
+/// Makes a terminated name for an entry out of a checked name and a number.
+fn entry_name(name: &[u8], mark: &str, number: u64) -> Result<CString> {
+    let name = core::str::from_utf8(name)?;
+    CString::try_from_fmt(fmt!("{name}{mark}{number}"))
+}
+
+/// Renames `entry`, of which `name` is the proper name, to the first `<name>@<n>` that is free.
+/// Returns the new name, as much of it as fits.
+fn make_room(entry: &Entry, name: &[u8]) -> Result<[u8; NAME_LEN]> {
+    for n in 1..=u64::from(u16::MAX) {
+        let label = entry_name(name, "@", n)?;
+        match entry.rename(&label) {
+            Ok(()) => {
+                let mut field = [0; NAME_LEN];
+                let len = label.to_bytes().len().min(NAME_LEN - 1);
+                field[..len].copy_from_slice(&label.to_bytes()[..len]);
+                return Ok(field);
+            }
+            Err(err) if err == EEXIST => {}
+            Err(err) => return Err(err),
+        }
+    }
+    Err(ENOSPC)
+}
+
+impl DomainDir {
+    /// Makes the directory of the domain `name`, a checked name, below `root`.
+    pub(crate) fn new(root: &Entry, name: &[u8]) -> Result<Arc<Self>> {
+        let name = CString::try_from_fmt(fmt!("{}", Name(name)))?;
+        let entry = Entry::dir(&name, Some(root))?;
+        Arc::pin_init(
+            pin_init!(Self {
+                modules <- new_mutex!(Modules { list: KVec::new(), next_id: 1 }, "vesper::modules"),
+                entry,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Gives up the name `name`; returns the new one.
+    pub(crate) fn make_room(&self, name: &[u8]) -> Result<[u8; NAME_LEN]> {
+        make_room(&self.entry, name)
+    }
+
+    /// Takes part in the directory of module `name` for a channel, and makes the directory if
+    /// need be. `metadata` says that the channel brings some: `EEXIST` if another one does.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        name: &[u8; NAME_LEN],
+        metadata: bool,
+    ) -> Result<ChannelPlace> {
+        let text = abi::name(name).ok_or(EINVAL)?;
+        let mut modules = self.modules.lock();
+        let mut found = None;
+        for (at, module) in modules.list.iter_mut().enumerate() {
+            if module.name != *name || module.renamed {
+                continue;
+            }
+            if module.channels != 0 {
+                found = Some(at);
+            } else {
+                make_room(&module.entry, text)?;
+                module.renamed = true;
+            }
+            break;
+        }
+        let at = match found {
+            Some(at) => at,
+            None => {
+                let id = modules.next_id;
+                modules.next_id = id.wrapping_add(1);
+                let entry = Entry::dir(&CString::try_from_fmt(fmt!("{}", Name(text)))?, Some(&self.entry))?;
+                modules.list.push(
+                    Module {
+                        id,
+                        name: *name,
+                        channels: 0,
+                        files: 0,
+                        renamed: false,
+                        metadata: None,
+                        entry,
+                    },
+                    GFP_KERNEL,
+                )?;
+                modules.list.len().wrapping_sub(1)
+            }
+        };
+        let result = modules
+            .list
+            .get_mut(at)
+            .ok_or(EINVAL)
+            .and_then(|module| Self::join(module, metadata));
+        match result {
+            Ok((id, text)) => Ok(ChannelPlace {
+                dir: self.clone(),
+                id,
+                metadata: text,
+            }),
+            Err(err) => {
+                modules.sweep();
+                Err(err)
+            }
+        }
+    }
+
+    fn join(module: &mut Module, metadata: bool) -> Result<(u64, Option<Arc<Metadata>>)> {
+        let text = if metadata {
+            if module.metadata.is_some() {
+                return Err(EEXIST);
+            }
+            let text = Metadata::new()?;
+            let entry = text_file::create(&text, c"metadata", &module.entry)?;
+            module.metadata = Some((entry, text.clone()));
+            Some(text)
+        } else {
+            None
+        };
+        module.channels = module.channels.wrapping_add(1);
+        Ok((module.id, text))
+    }
+
+    /// Tells of each module.
+    pub(crate) fn for_each(&self, mut tell: impl FnMut(&ModuleFacts) -> Result) -> Result {
+        for module in self.modules.lock().list.iter() {
+            tell(&ModuleFacts {
+                name: module.name,
+                channels: module.channels,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn leave(&self, id: u64, change: impl FnOnce(&mut Module)) {
+        let mut modules = self.modules.lock();
+        if let Some(module) = modules.list.iter_mut().find(|m| m.id == id) {
+            change(module);
+        }
+        modules.sweep();
+    }
+}
+
+impl Modules {
+    /// Removes the directories that nobody needs. Nothing opened in them takes `modules`, so the
+    /// lock may be held.
+    fn sweep(&mut self) {
+        self.list.retain(|m| m.channels != 0 || m.files != 0);
+    }
+}
+
+/// A checked name, for formatting.
+pub(crate) struct Name<'a>(pub(crate) &'a [u8]);
+
+impl kernel::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut kernel::fmt::Formatter<'_>) -> kernel::fmt::Result {
+        for &byte in self.0.iter().take_while(|&&b| b != 0) {
+            f.write_char(char::from(byte))?;
+        }
+        Ok(())
+    }
+}
+
+/// An open channel's part in the directory of its module.
+pub(crate) struct ChannelPlace {
+    dir: Arc<DomainDir>,
+    id: u64,
+    metadata: Option<Arc<Metadata>>,
+}
+
+impl ChannelPlace {
+    /// The text that this channel supplies.
+    pub(crate) fn metadata(&self) -> Option<&Metadata> {
+        self.metadata.as_deref()
+    }
+
+    /// Makes the file `<channel><number>` of `owner`. `EEXIST` if there is one of that name.
+    pub(crate) fn create<T: relay_file::Owner>(
+        &self,
+        owner: &Arc<T>,
+        channel: &[u8; NAME_LEN],
+        number: u32,
+    ) -> Result<(FilePlace, Inode)> {
+        let name = abi::name(channel).ok_or(EINVAL)?;
+        let name = entry_name(name, "", u64::from(number))?;
+        let mut modules = self.dir.modules.lock();
+        let module = modules
+            .list
+            .iter_mut()
+            .find(|m| m.id == self.id)
+            .ok_or(ENOENT)?;
+        let entry = relay_file::create(owner, &name, &module.entry)?;
+        let inode = entry.inode()?;
+        module.files = module.files.wrapping_add(1);
+        Ok((
+            FilePlace {
+                entry: Some(entry),
+                dir: self.dir.clone(),
+                id: self.id,
+            },
+            inode,
+        ))
+    }
+}
+
+impl Drop for ChannelPlace {
+    fn drop(&mut self) {
+        self.dir
+            .leave(self.id, |m| m.channels = m.channels.saturating_sub(1));
+    }
+}
+
+/// A relay file; dropping it removes it, and then the directory if it was the last.
+pub(crate) struct FilePlace {
+    entry: Option<Entry>,
+    dir: Arc<DomainDir>,
+    id: u64,
+}
+
+impl Drop for FilePlace {
+    fn drop(&mut self) {
+        // First the file, then the directory.
+        self.entry = None;
+        self.dir
+            .leave(self.id, |m| m.files = m.files.saturating_sub(1));
+    }
+}
+
+/// Name of the directory that holds those of the domains.
+pub(crate) fn root() -> Result<Entry> {
+    Entry::dir(c"vesper", None)
+}
+
+const _: () = assert!(bindings::VESPER_NAME_LEN as usize == NAME_LEN);

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Everything that this module holds: the domains, its directory, its work queue.
+
+use crate::{
+    abi::{
+        self,
+        NAME_LEN, //
+    },
+    bindings::VESPER_DOMAIN_DEAD,
+    domain::Domain,
+    files::{
+        self,
+        DomainDir, //
+    },
+    sys::{
+        debugfs::Entry,
+        workqueue::OwnedQueue, //
+    },
+};
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    },
+    workqueue::Queue, //
+};
+
+/// Limits, from the module's parameters.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// Domains with a VMM.
+    pub(crate) max_domains: usize,
+    /// Channels of a domain.
+    pub(crate) max_channels: usize,
+    /// Pages of a buffer.
+    pub(crate) max_buffer_pages: usize,
+    /// Pages that a domain lends at a time.
+    pub(crate) max_lent_pages: usize,
+    /// Loader requests of a domain.
+    pub(crate) max_requests: usize,
+}
+
+/// What the module holds.
+///
+/// Domains refer back to it; [`Host::shut_down`] cuts the circle.
+#[pin_data]
+pub(crate) struct Host {
+    #[pin]
+    domains: Mutex<KVec<Arc<Domain>>>,
+    limits: Limits,
+    // Before the directory: what is queued may still remove files.
+    queue: OwnedQueue,
+    root: Entry,
+}
+
+impl Host {
+    /// Makes the directory and the queue; `EEXIST` if the directory is there already.
+    pub(crate) fn new(limits: Limits) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Self {
+                domains <- new_mutex!(KVec::new(), "vesper::domains"),
+                limits,
+                queue: OwnedQueue::new()?,
+                root: files::root()?,
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Limits, from the module's parameters.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Where work is done that may wait for a reader.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Makes a domain for the calling VMM. `EINVAL`: the name; `EEXIST`: attached already;
+    /// `ENOSPC`: too many.
+    pub(crate) fn attach(self: &Arc<Self>, field: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
+        let name = abi::name(field).ok_or(EINVAL)?;
+        if name == abi::HOST_DOMAIN {
+            return Err(EINVAL);
+        }
+        let mut domains = self.domains.lock();
+        let alive = |d: &&Arc<Domain>| d.state() != VESPER_DOMAIN_DEAD;
+        if domains.iter().filter(alive).any(|d| d.name() == field) {
+            return Err(EEXIST);
+        }
+        if domains.iter().filter(alive).count() >= self.limits.max_domains {
+            return Err(ENOSPC);
+        }
+        domains.reserve(1, GFP_KERNEL)?;
+        // A dead one of that name, of which there is at most one that still has the name itself,
+        // makes room.
+        for dead in domains.iter().filter(|d| d.label() == *field) {
+            let label = dead.dir().make_room(name)?;
+            dead.note(|info| info.label = label);
+        }
+        let dir = DomainDir::new(&self.root, name)?;
+        let domain = Domain::new(self, field, dir)?;
+        domains.push(domain.clone(), GFP_KERNEL)?;
+        Ok(domain)
+    }
+
+    /// Forgets a domain.
+    pub(crate) fn remove(&self, domain: &Arc<Domain>) {
+        self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
+    }
+
+    /// Domain number `at`.
+    pub(crate) fn nth(&self, at: usize) -> Option<Arc<Domain>> {
+        self.domains.lock().get(at).cloned()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.domains.lock().len()
+    }
+
+    /// The domain that is listed as `label`; `ENODEV`.
+    pub(crate) fn find(&self, label: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
+        self.domains
+            .lock()
+            .iter()
+            .find(|d| d.label() == *label)
+            .cloned()
+            .ok_or(ENODEV)
+    }
+
+    /// Lets go of everything. No file is open and no VMM attached: the module is being removed.
+    pub(crate) fn shut_down(&self) {
+        let domains = core::mem::take(&mut *self.domains.lock());
+        for domain in domains.iter() {
+            domain.discard();
+        }
+        // Work still queued holds domains, and these hold us.
+        self.queue.drain();
+    }
+}

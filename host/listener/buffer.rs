@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A buffer of a guest as a relay file of the host.
+//!
+//! Its life: *live* while lent; *detached* once the unread is copied and mappings show the copy;
+//! *ended* once the reader has been switched over too and the pages are given back. It goes when
+//! all is read.
+//!
+//! Lock order: `turn`, the inode lock, `source`. `source` is never held across anything that waits
+//! for a reader or for user memory. `pages` is taken under the mmap lock by faults, so nothing
+//! that could fault is done under it; `file` is a leaf but for the VFS's locks of a removal.
+
+use super::{
+    kept::Kept,
+    loan::Lent, //
+};
+use crate::{
+    abi::{
+        Geometry,
+        NAME_LEN, //
+    },
+    bindings,
+    domain::Domain,
+    files::FilePlace,
+    sys::{
+        completion::Completion,
+        inode::Inode,
+        mutex::Turn,
+        pages::PageList,
+        relay::Relay,
+        relay_file::{
+            Owner,
+            Reader, //
+        },
+        rwsem::RwSemaphore, //
+    },
+    uapi, //
+};
+use kernel::{
+    impl_has_work,
+    ioctl,
+    new_mutex,
+    new_work,
+    optional_name,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        Arc,
+        ArcBorrow,
+        Mutex,
+        SetOnce, //
+    },
+    workqueue::Work,
+};
+
+/// Most bytes read under the inode lock at once, so that a reader never holds it for long unless
+/// its own memory makes it.
+const CHUNK: usize = 64 << 10;
+
+/// What a buffer is called and how it is shaped.
+#[derive(Clone, Copy)]
+pub(crate) struct Spec {
+    /// Module that owns the channel.
+    pub(crate) module: [u8; NAME_LEN],
+    /// Name of the channel.
+    pub(crate) channel: [u8; NAME_LEN],
+    /// Number of the buffer in it.
+    pub(crate) number: u32,
+    /// `VIRTIO_VESPER_CHAN_*`.
+    pub(crate) flags: u32,
+    /// Shape of the buffer.
+    pub(crate) geometry: Geometry,
+}
+
+/// Where the contents come from.
+pub(super) struct Source {
+    /// The guest's pages, until they are given back.
+    pub(super) lent: Option<Lent>,
+    /// The index page is followed.
+    pub(super) live: bool,
+    /// The index page could not be true.
+    pub(super) violated: bool,
+    /// The copy that the reader is about to be switched to.
+    pub(super) next: Option<Kept>,
+    /// The copy that the reader has been switched to.
+    pub(super) kept: Option<Kept>,
+    /// Padding of the open sub-buffer, which counts as closed after the switch.
+    pub(super) tail: Option<usize>,
+    /// Number of the first sub-buffer for which there was no memory.
+    pub(super) cut: Option<u64>,
+    /// There was no memory for any copy: the pages go without.
+    pub(super) without: bool,
+    /// Tell the VMM when the pages are given back.
+    pub(super) tell: bool,
+    /// No more will come.
+    pub(super) ended: bool,
+    /// Records dropped in the guest, when last seen.
+    pub(super) lost: u64,
+}
+
+/// A buffer that is or was shared.
+#[pin_data]
+pub(crate) struct Buffer {
+    /// What it is.
+    pub(crate) spec: Spec,
+    pub(super) domain: Arc<Domain>,
+    #[pin]
+    pub(super) relay: Relay,
+    #[pin]
+    turn: Turn,
+    #[pin]
+    pub(super) source: Mutex<Source>,
+    #[pin]
+    pub(super) pages: RwSemaphore<PageList>,
+    #[pin]
+    pub(super) file: Mutex<Option<FilePlace>>,
+    pub(super) inode: SetOnce<Inode>,
+    /// Done when nothing refers to guest memory any more.
+    #[pin]
+    pub(super) returned: Completion,
+    #[pin]
+    work: Work<Buffer>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Buffer { self.work }
+}
+
+impl Buffer {
+    /// Makes a buffer around pages that are about to be lent, see [`Buffer::adopt`]. `EPROTO` if
+    /// their index page cannot be true.
+    pub(crate) fn new(
+        domain: &Arc<Domain>,
+        spec: Spec,
+        lent: &Lent,
+        pages: PageList,
+    ) -> Result<Arc<Self>> {
+        // Whoever was the host before may have read some of it.
+        let consumed = lent.index().consumed();
+        let produced = lent.index().produced();
+        if !spec.geometry.produced_ok(consumed, consumed, produced) {
+            return Err(EPROTO);
+        }
+        let start = lent.data().start();
+        Arc::pin_init(
+            try_pin_init!(Self {
+                spec,
+                domain: domain.clone(),
+                // SAFETY: No file refers to the channel before `adopt` has put the mapping into
+                // `source`. From there it goes only when the reader has been switched to another,
+                // or with the last reference, which every open file holds.
+                relay <- unsafe { Relay::new(spec.geometry, start, consumed) },
+                turn <- Turn::new(optional_name!("vesper::reader"), static_lock_class!()),
+                source <- new_mutex!(
+                    Source {
+                        lent: None,
+                        live: false,
+                        violated: false,
+                        next: None,
+                        kept: None,
+                        tail: None,
+                        cut: None,
+                        without: false,
+                        tell: false,
+                        ended: false,
+                        lost: 0,
+                    },
+                    "vesper::source"
+                ),
+                pages <- RwSemaphore::new(
+                    pages,
+                    optional_name!("vesper::pages"),
+                    static_lock_class!()
+                ),
+                file <- new_mutex!(None, "vesper::file"),
+                inode: SetOnce::new(),
+                returned <- Completion::new(),
+                work <- new_work!("vesper::buffer"),
+            }? Error),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Takes the pages, the same that [`Buffer::new`] was shown: the buffer is live.
+    pub(crate) fn adopt(&self, lent: Lent) {
+        let mut source = self.source.lock();
+        source.lent = Some(lent);
+        source.live = true;
+    }
+
+    /// Takes the file, which has just appeared.
+    pub(crate) fn show(&self, file: FilePlace, inode: Inode) {
+        self.inode.populate(inode);
+        *self.file.lock() = Some(file);
+    }
+
+    /// Looks at the index page and lets readers have what is new. `EPROTO` if it cannot be true,
+    /// and then the domain has been told.
+    pub(crate) fn sync(&self) -> Result {
+        let mut source = self.source.lock();
+        let result = self.follow(&mut source);
+        drop(source);
+        match result {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                self.relay.wake();
+                Ok(())
+            }
+            Err(why) => {
+                self.domain.broken(why);
+                Err(EPROTO)
+            }
+        }
+    }
+
+    /// Takes over what the index page says. Returns whether there is something new.
+    pub(super) fn follow(
+        &self,
+        source: &mut Source,
+    ) -> core::result::Result<bool, &'static str> {
+        if !source.live {
+            return Ok(false);
+        }
+        let Some(lent) = &source.lent else {
+            return Ok(false);
+        };
+        let geometry = self.spec.geometry;
+        let index = lent.index();
+        let seen = self.relay.produced();
+        let produced = index.produced();
+        source.lost = index.lost();
+        if produced == seen {
+            return Ok(false);
+        }
+        // Readers only ever raise `consumed`, which makes the check stricter than need be at most
+        // for what they have not told the guest yet.
+        if !geometry.produced_ok(seen, self.relay.consumed(), produced) {
+            source.violated = true;
+            source.live = false;
+            return Err("index page: produced went back or too far");
+        }
+        // At most one lap, by the check.
+        for number in seen..produced {
+            let slot = geometry.slot(number);
+            let padding = index.padding(slot);
+            if !geometry.padding_ok(padding) {
+                // What came before is fine.
+                self.relay.set_produced(number);
+                source.violated = true;
+                source.live = false;
+                return Err("index page: padding larger than a sub-buffer");
+            }
+            self.relay.set_padding(slot, padding as usize);
+        }
+        self.relay.set_produced(produced);
+        Ok(true)
+    }
+
+    /// Tells the guest how far readers are, and has the file removed once all is read.
+    fn settle(self: ArcBorrow<'_, Self>) {
+        let source = self.source.lock();
+        if source.live {
+            if let Some(lent) = &source.lent {
+                lent.index().set_consumed(self.relay.consumed());
+            }
+        }
+        let drained = source.ended && self.relay.consumed() == self.relay.produced();
+        drop(source);
+        if drained {
+            self.relay.finalize();
+            self.queue();
+        }
+    }
+
+    /// Has the worker look at it, see [`super::detach`].
+    pub(super) fn queue(self: ArcBorrow<'_, Self>) {
+        let this: Arc<Self> = self.into();
+        let domain = this.domain.clone();
+        // One that is queued already will see what this one would.
+        let _ = domain.queue().enqueue(this);
+    }
+
+    /// What the control node tells of it.
+    pub(crate) fn facts(&self) -> bindings::vesper_buffer {
+        let geometry = self.spec.geometry;
+        let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
+        let mut unread = 0u64;
+        // At most one lap: `produced` was checked when it was taken over.
+        for number in consumed..produced.min(consumed.wrapping_add(geometry.n_subbufs() as u64)) {
+            let padding = self.relay.padding(geometry.slot(number));
+            unread =
+                unread.wrapping_add(geometry.subbuf_size().saturating_sub(padding) as u64);
+        }
+        bindings::vesper_buffer {
+            module: self.spec.module,
+            channel: self.spec.channel,
+            buffer: self.spec.number,
+            flags: self.spec.flags,
+            subbuf_size: geometry.subbuf_size() as u32,
+            n_subbufs: geometry.n_subbufs() as u32,
+            produced,
+            consumed,
+            lost: self.source.lock().lost,
+            unread_bytes: unread.saturating_sub(self.relay.bytes_consumed() as u64),
+            ..pin_init::zeroed()
+        }
+    }
+
+    fn position(&self) -> bindings::vesper_position {
+        let geometry = self.spec.geometry;
+        let source = self.source.lock();
+        let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
+        let padding = match consumed == produced {
+            true => 0,
+            false => self.relay.padding(geometry.slot(consumed)) as u32,
+        };
+        bindings::vesper_position {
+            produced,
+            consumed,
+            lost: source.lost,
+            subbuf_size: geometry.subbuf_size() as u32,
+            n_subbufs: geometry.n_subbufs() as u32,
+            padding,
+            flags: match source.ended {
+                true => bindings::VESPER_POSITION_ENDED,
+                false => 0,
+            },
+            ..pin_init::zeroed()
+        }
+    }
+
+    /// Takes readers on to sub-buffer number `consumed`. `EINVAL` if that is behind them or not
+    /// produced yet.
+    fn consume(&self, consumed: u64) -> Result {
+        let inode = self.inode.as_ref().ok_or(EAGAIN)?;
+        let guard = inode.lock();
+        if consumed < self.relay.consumed() || consumed > self.relay.produced() {
+            return Err(EINVAL);
+        }
+        if consumed != self.relay.consumed() {
+            self.relay.set_consumed(consumed, &guard);
+        }
+        Ok(())
+    }
+}
+
+impl Owner for Buffer {
+    fn relay(&self) -> &Relay {
+        &self.relay
+    }
+
+    fn read(this: ArcBorrow<'_, Self>, file: &mut Reader, len: usize) -> Result<usize> {
+        let _turn = this.turn.take()?;
+        // What was taken over before a violation stays readable.
+        let _ = this.sync();
+        let mut done = 0usize;
+        while done < len {
+            let unread = this.relay.consumed() != this.relay.produced();
+            let want = len.saturating_sub(done).min(CHUNK);
+            let got = file.read_some(want);
+            done = done.saturating_add(got);
+            if got == 0 && unread && done == 0 {
+                this.settle();
+                return Err(EFAULT);
+            }
+            if got < want || kernel::current!().signal_pending() {
+                break;
+            }
+        }
+        this.settle();
+        Ok(done)
+    }
+
+    fn poll(this: ArcBorrow<'_, Self>) {
+        let _ = this.sync();
+    }
+
+    fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
+        const POSITION: u32 = ioctl::_IOR::<bindings::vesper_position>(
+            bindings::VESPER_IOC_MAGIC,
+            0x80,
+        );
+        const CONSUME: u32 = ioctl::_IOWR::<bindings::vesper_position>(
+            bindings::VESPER_IOC_MAGIC,
+            0x81,
+        );
+        if cmd != POSITION && cmd != CONSUME {
+            return Err(ENOTTY);
+        }
+        let _ = this.sync();
+        if cmd == CONSUME {
+            let want: bindings::vesper_position = uapi::get(arg)?;
+            if want.reserved != [0; 3] {
+                return Err(EINVAL);
+            }
+            this.consume(want.consumed)?;
+            this.settle();
+        }
+        uapi::put(arg, this.position())?;
+        Ok(0)
+    }
+
+    fn with_pfn<R>(&self, index: usize, insert: impl FnOnce(usize) -> R) -> Option<R> {
+        let pages = self.pages.read();
+        Some(insert(pages.pfn(index)?))
+    }
+}

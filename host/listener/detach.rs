@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a buffer is given back to its guest, or outlives it (paper C4 to C8).
+//!
+//! 1. What is unread is copied to host pages, the open sub-buffer included.
+//! 2. Mappings are pointed at the copy.
+//! 3. A worker takes the inode lock, switches the reader over and gives the pages back. Only this
+//!    can be held up by a reader, and nobody waits for it without a limit.
+
+use super::{
+    buffer::{
+        Buffer,
+        Source, //
+    },
+    kept::Kept,
+    loan::Lent,
+};
+use crate::{
+    abi,
+    bindings::VIRTIO_VESPER_CHAN_CTF,
+    message::{
+        self,
+        PACKET_LEN, //
+    },
+    sys::{
+        pages::{
+            Map,
+            PageList, //
+        },
+        time::warn_limited, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    time::Jiffies,
+    workqueue::WorkItem, //
+};
+
+/// Why a buffer is detached.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The guest wants it back.
+    Unshare,
+    /// The guest broke the protocol.
+    Broken,
+    /// The guest starts anew and will write to its memory.
+    Reset,
+    /// The VMM is gone; nobody will write to the pages.
+    Death,
+}
+
+/// The open sub-buffer as it was found.
+struct Tail {
+    committed: usize,
+    last_tsc: u64,
+}
+
+impl Buffer {
+    /// Detaches the buffer: steps 1 and 2 are done when this returns, step 3 is under way. Once
+    /// detached, it stays so. `ENOMEM` for [`Why::Unshare`] only: the buffer stays live then.
+    pub(crate) fn detach(self: &Arc<Self>, why: Why) -> Result {
+        let mut source = self.source.lock();
+        if matches!(why, Why::Reset | Why::Death) {
+            source.tell = false;
+        }
+        if source.lent.is_none() || source.next.is_some() || source.ended {
+            return Ok(());
+        }
+        // From here on it is live, or broken off by a violation.
+        let fault = self.follow(&mut source).err();
+        let pages = match self.copy(&mut source, why) {
+            Ok(pages) => Some(pages),
+            Err(err) if why == Why::Unshare => {
+                drop(source);
+                if let Some(fault) = fault {
+                    self.domain.broken(fault);
+                }
+                return Err(err);
+            }
+            // The pages stay pinned, and are what is read.
+            Err(_) if why == Why::Death => None,
+            // The guest will write over them: what is unread is lost.
+            Err(_) => {
+                warn_limited!("no memory to keep what is unread\n");
+                source.cut = Some(self.relay.consumed());
+                source.without = true;
+                Some(PageList::empty())
+            }
+        };
+        source.live = false;
+        source.tell = matches!(why, Why::Unshare | Why::Broken);
+        drop(source);
+        if let Some(fault) = fault {
+            self.domain.broken(fault);
+        }
+
+        if let Some(pages) = pages {
+            let old = self.pages.replace(pages);
+            if let Some(inode) = self.inode.as_ref() {
+                inode.zap();
+            }
+            drop(old);
+        }
+        self.as_arc_borrow().queue();
+        Ok(())
+    }
+
+    /// Step 1. Returns the pages of the copy.
+    fn copy(&self, source: &mut Source, why: Why) -> Result<PageList> {
+        let geometry = self.spec.geometry;
+        let lent = source.lent.as_ref().ok_or(EINVAL)?;
+        let (first, end) = (self.relay.consumed(), self.relay.produced());
+        if source.live {
+            lent.index().set_consumed(first);
+        }
+        let tail = match source.violated {
+            true => None,
+            false => self.tail(lent, first, end),
+        };
+        let closed = end.wrapping_sub(first) as usize;
+        let count = closed.wrapping_add(usize::from(tail.is_some()));
+        let partial = matches!(why, Why::Reset | Why::Broken);
+        let (kept, pages, room) = match Kept::new(geometry, first, count, partial) {
+            Ok(made) => made,
+            Err(err) => {
+                if why == Why::Death {
+                    // Nobody else will write there any more, so the packet is closed in place.
+                    source.tail = tail
+                        .as_ref()
+                        .and_then(|t| self.close(lent, lent.data(), end, t).ok());
+                }
+                return Err(err);
+            }
+        };
+        for i in 0..closed.min(room) {
+            let slot = geometry.slot(first.wrapping_add(i as u64));
+            let len = geometry
+                .subbuf_size()
+                .saturating_sub(self.relay.padding(slot));
+            let offset = slot.wrapping_mul(geometry.subbuf_size());
+            lent.data().copy_to(kept.map(), offset, len)?;
+        }
+        source.tail = None;
+        if let Some(tail) = tail.filter(|_| room == count) {
+            let offset = geometry
+                .slot(end)
+                .wrapping_mul(geometry.subbuf_size());
+            lent.data().copy_to(kept.map(), offset, tail.committed)?;
+            source.tail = Some(self.close(lent, kept.map(), end, &tail)?);
+        }
+        if room < closed {
+            source.cut = Some(first.wrapping_add(room as u64));
+            warn_limited!("no memory to keep {} sub-buffers\n", count.wrapping_sub(room));
+        }
+        source.next = Some(kept);
+        Ok(pages)
+    }
+
+    /// What the open sub-buffer holds, if it holds anything: number `end`, when the reader is at
+    /// number `first`.
+    fn tail(&self, lent: &Lent, first: u64, end: u64) -> Option<Tail> {
+        let geometry = self.spec.geometry;
+        // With every sub-buffer closed and unread there is none open.
+        if end.wrapping_sub(first) >= geometry.n_subbufs() as u64 {
+            return None;
+        }
+        let committed = abi::committed(geometry, end, lent.index().open())?;
+        let empty = match self.spec.flags & VIRTIO_VESPER_CHAN_CTF {
+            0 => 0,
+            _ => PACKET_LEN,
+        };
+        (committed > empty).then(|| Tail {
+            committed,
+            last_tsc: lent.index().last_tsc(),
+        })
+    }
+
+    /// Makes a closed sub-buffer of an open one in `map`. Returns its padding.
+    fn close(&self, lent: &Lent, map: &Map, number: u64, tail: &Tail) -> Result<usize> {
+        let geometry = self.spec.geometry;
+        if self.spec.flags & VIRTIO_VESPER_CHAN_CTF != 0 {
+            let offset = geometry
+                .slot(number)
+                .wrapping_mul(geometry.subbuf_size());
+            let mut head = [0; PACKET_LEN];
+            map.read(offset, &mut head)?;
+            message::close_packet(
+                &mut head,
+                tail.committed,
+                tail.last_tsc,
+                number,
+                lent.index().lost(),
+            );
+            map.write(offset, &head)?;
+        }
+        Ok(geometry.subbuf_size().saturating_sub(tail.committed))
+    }
+
+    /// Step 3.
+    fn switch(&self) {
+        let Some(inode) = self.inode.as_ref() else {
+            return;
+        };
+        let guard = inode.lock();
+        let mut source = self.source.lock();
+        if source.live || source.ended {
+            return;
+        }
+        let mut given = None;
+        if let Some(next) = source.next.take() {
+            // SAFETY: The copy is in `source.kept` from here on, as long as this buffer. The lock
+            // is that of the buffer's file.
+            unsafe { self.relay.replace(next.start(), &guard) };
+            source.kept = Some(next);
+            given = source.lent.take();
+        } else if source.without {
+            given = source.lent.take();
+        }
+        let produced = self.relay.produced();
+        if let Some(cut) = source.cut {
+            let consumed = self.relay.consumed();
+            self.relay.set_produced(produced.min(cut.max(consumed)));
+            if source.without {
+                // Nothing is left, not even the rest of one that was half read.
+                self.relay.set_consumed(self.relay.produced(), &guard);
+            }
+        } else if let Some(padding) = source.tail {
+            self.relay
+                .set_padding(self.spec.geometry.slot(produced), padding);
+            self.relay.set_produced(produced.wrapping_add(1));
+        }
+        source.ended = true;
+        let tell = source.tell;
+        drop(source);
+        drop(guard);
+
+        self.relay.wake();
+        // The file first, if nobody needs it: whoever sees the pages come back finds it gone.
+        self.remove_if_drained();
+        match given {
+            Some(lent) if tell => lent.give_back(self.domain.desk()),
+            Some(lent) => drop(lent),
+            // Memory was short: the pages stay until this buffer goes.
+            None => {}
+        }
+        self.returned.complete_all();
+    }
+
+    /// Removes the file once all is read. Returns whether it is gone.
+    fn remove_if_drained(&self) -> bool {
+        let source = self.source.lock();
+        let drained = source.ended && self.relay.consumed() == self.relay.produced();
+        drop(source);
+        if drained {
+            self.remove();
+        }
+        drained
+    }
+
+    /// Removes the file, drained or not. Who has it open can go on reading.
+    pub(crate) fn remove(&self) {
+        self.relay.finalize();
+        let file = self.file.lock().take();
+        // May wait for an open in progress.
+        drop(file);
+    }
+
+    /// Bytes of host memory it takes, or of pinned memory that outlived its guest.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let source = self.source.lock();
+        match (&source.kept, &source.next, &source.lent) {
+            (Some(kept), _, _) | (None, Some(kept), _) => kept.bytes(),
+            (None, None, Some(_)) if !source.live => self.spec.geometry.bytes(),
+            _ => 0,
+        }
+    }
+
+    /// Waits until nothing refers to guest memory any more, at most for `left` jiffies, from
+    /// which the time that passed is taken. Returns whether it came to that.
+    pub(crate) fn wait_returned(&self, left: &mut Jiffies) -> bool {
+        if self.is_live() {
+            // Shared after the reset for which the caller waits.
+            return true;
+        }
+        *left = self.returned.wait_timeout(*left);
+        *left != 0
+    }
+
+    /// Says whether its memory is still the guest's.
+    pub(crate) fn is_live(&self) -> bool {
+        self.source.lock().live
+    }
+}
+
+impl WorkItem for Buffer {
+    type Pointer = Arc<Buffer>;
+
+    fn run(this: Arc<Buffer>) {
+        this.switch();
+        if this.remove_if_drained() {
+            this.domain.forget(&this);
+        }
+    }
+}

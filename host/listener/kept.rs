@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The host's own copy of what was unread when a buffer was given back.
+
+use crate::{
+    abi::{
+        Geometry,
+        PAGE_SIZE, //
+    },
+    sys::pages::{
+        Map,
+        PageList, //
+    },
+};
+use core::ptr::NonNull;
+use kernel::{
+    alloc::{
+        flags::{
+            __GFP_NOWARN,
+            __GFP_ZERO, //
+        },
+        Flags,
+    },
+    page::Page,
+    prelude::*,
+};
+
+/// Not accounted to the VMM, whose own limit must not decide what of its trace survives.
+const FLAGS: Flags = GFP_KERNEL;
+
+/// Memory of the shape of a buffer in which only some sub-buffers have pages of their own; all
+/// others show one page of zeros.
+pub(crate) struct Kept {
+    // Before the pages that it maps.
+    map: Map,
+    pages: KVVec<Page>,
+    _blank: Page,
+}
+
+fn page() -> Result<Page> {
+    Ok(Page::alloc_page(FLAGS | __GFP_ZERO | __GFP_NOWARN)?)
+}
+
+impl Kept {
+    /// Allocates room for `count` sub-buffers from number `first` on, or for fewer if `partial`.
+    /// Returns also the pages in the order of the buffer and for how many sub-buffers there is
+    /// room.
+    pub(crate) fn new(
+        geometry: Geometry,
+        first: u64,
+        count: usize,
+        partial: bool,
+    ) -> Result<(Self, PageList, usize)> {
+        let per_subbuf = geometry.subbuf_size() / PAGE_SIZE;
+        let n_subbufs = geometry.n_subbufs();
+        let count = count.min(n_subbufs);
+        let blank = page()?;
+        let mut pages = KVVec::new();
+        let mut room = 0usize;
+        'all: while room < count {
+            for _ in 0..per_subbuf {
+                let next = page().and_then(|p| Ok(pages.push(p, FLAGS | __GFP_NOWARN)?));
+                match next {
+                    Ok(()) => {}
+                    Err(_) if partial => break 'all,
+                    Err(err) => return Err(err),
+                }
+            }
+            room = room.wrapping_add(1);
+        }
+        let mut list = PageList::new(geometry.pages())?;
+        let start = geometry.slot(first);
+        for slot in 0..n_subbufs {
+            // How far behind the first one this slot is, around the end.
+            let behind = slot
+                .wrapping_add(n_subbufs)
+                .wrapping_sub(start)
+                .checked_rem(n_subbufs)
+                .unwrap_or(0);
+            for part in 0..per_subbuf {
+                let own = behind.wrapping_mul(per_subbuf).wrapping_add(part);
+                match pages.get(own) {
+                    Some(page) if behind < room => list.push_page(page)?,
+                    _ => list.push_page(&blank)?,
+                }
+            }
+        }
+        let map = Map::new(&list)?;
+        Ok((
+            Self {
+                map,
+                pages,
+                _blank: blank,
+            },
+            list,
+            room,
+        ))
+    }
+
+    /// The memory.
+    pub(crate) fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Where it begins.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.map.start()
+    }
+
+    /// Bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.pages.len().wrapping_mul(PAGE_SIZE)
+    }
+}

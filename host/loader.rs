@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Action layer of the loader (paper A1 to A4, C1 to C3): requests of operators on their way into
+//! a guest, and what is known of its modules.
+//!
+//! All of it lies on a domain's desk, under that lock. One transfer is under way at a time; what
+//! has been sent waits for its result beside the others.
+
+use crate::{
+    abi::NAME_LEN,
+    bindings::{
+        VESPER_MAX_MESSAGE,
+        VESPER_MODULE_LIVE,
+        VESPER_MODULE_LOADING,
+        VESPER_MODULE_UNLOADING,
+        VIRTIO_VESPER_STAGE_SHARE, //
+    },
+    message::{
+        self,
+        Outcome, //
+    },
+    sys::time::real_ns,
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Least room in a posted buffer, in bytes.
+const MIN_BUFFER: u32 = 512;
+/// Most buffers that a guest can have posted.
+const MAX_CREDITS: u32 = 65536;
+/// Most modules that are known of a domain.
+const MAX_MODULES: usize = 256;
+/// Bytes of the longest head of a message.
+const MAX_HEAD: usize = message::LOAD_LEN;
+
+const _: () = assert!(MAX_HEAD >= message::UNLOAD_LEN && MAX_HEAD >= message::DATA_HEAD);
+const _: () = assert!(MAX_HEAD < MIN_BUFFER as usize);
+
+/// A module image, then its parameter string.
+pub(crate) struct Image {
+    /// Both, one after the other.
+    pub(crate) bytes: KVVec<u8>,
+    /// Bytes of the image alone.
+    pub(crate) image_len: u32,
+    /// Bytes of the parameter string.
+    pub(crate) params_len: u32,
+}
+
+/// How far a request is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Nothing of it has left.
+    Waiting,
+    /// The announcement has left, and so many bytes.
+    Sending(usize),
+    /// All has left, or the rest will not.
+    Sent,
+    /// The answer is there.
+    Done,
+    /// The guest went away.
+    Gone,
+}
+
+struct Request {
+    id: u32,
+    module: [u8; NAME_LEN],
+    /// What to load; gone as soon as it is sent.
+    image: Option<Arc<Image>>,
+    unload: bool,
+    stage: Stage,
+    /// Nobody waits for it any more.
+    orphan: bool,
+    /// Where the answer goes: it needs no memory when it comes.
+    answer: KBox<Outcome>,
+}
+
+/// What is known of a module.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    /// Its name.
+    pub(crate) name: [u8; NAME_LEN],
+    /// `VESPER_MODULE_*`.
+    pub(crate) state: u32,
+    /// Errno value of the last request on it that failed, or 0.
+    pub(crate) status: u32,
+    /// Bytes of its image.
+    pub(crate) image_len: u32,
+    /// Wall clock of the load.
+    pub(crate) loaded_ns: u64,
+    /// The request under way on it.
+    request: u32,
+}
+
+/// What became of a request.
+pub(crate) enum Answer {
+    /// Nothing yet.
+    Pending,
+    /// The guest said so.
+    Outcome(KBox<Outcome>),
+    /// The guest went away.
+    Gone,
+}
+
+/// Requests and modules of a domain.
+pub(crate) struct Loader {
+    requests: KVec<Request>,
+    modules: KVec<Known>,
+    cancels: KVec<u32>,
+    max_requests: usize,
+    next_id: u32,
+    credits: u32,
+    size: u32,
+    strays: u64,
+}
+
+/// One message for the guest: a head, and for a part of an image its bytes.
+pub(crate) struct Piece {
+    kind: Kind,
+    id: u32,
+    head: [u8; MAX_HEAD],
+    head_len: usize,
+    body: Option<(Arc<Image>, usize, usize)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Cancel,
+    Announce,
+    Data,
+    Unload,
+}
+
+impl Piece {
+    fn new(kind: Kind, id: u32, bytes: &[u8]) -> Self {
+        let mut head = [0; MAX_HEAD];
+        let head_len = bytes.len().min(MAX_HEAD);
+        head[..head_len].copy_from_slice(&bytes[..head_len]);
+        Self {
+            kind,
+            id,
+            head,
+            head_len,
+            body: None,
+        }
+    }
+
+    /// First part of the message.
+    pub(crate) fn head(&self) -> &[u8] {
+        &self.head[..self.head_len]
+    }
+
+    /// The rest of the message.
+    pub(crate) fn body(&self) -> &[u8] {
+        match &self.body {
+            Some((image, from, to)) => image.bytes.get(*from..*to).unwrap_or(&[]),
+            None => &[],
+        }
+    }
+}
+
+impl Loader {
+    /// Nothing asked, nothing known; at most `max_requests` at a time.
+    pub(crate) fn new(max_requests: usize) -> Self {
+        Self {
+            requests: KVec::new(),
+            modules: KVec::new(),
+            cancels: KVec::new(),
+            max_requests,
+            next_id: 1,
+            credits: 0,
+            size: 0,
+            strays: 0,
+        }
+    }
+
+    /// The guest has posted `count` more buffers of `size` bytes. `EINVAL`.
+    pub(crate) fn post(&mut self, count: u32, size: u32) -> Result {
+        if !(MIN_BUFFER..=VESPER_MAX_MESSAGE).contains(&size) {
+            return Err(EINVAL);
+        }
+        let credits = self.credits.checked_add(count).ok_or(EINVAL)?;
+        if credits > MAX_CREDITS {
+            return Err(EINVAL);
+        }
+        // The smaller of two sizes fits either.
+        self.size = match self.credits {
+            0 => size,
+            _ => self.size.min(size),
+        };
+        self.credits = credits;
+        Ok(())
+    }
+
+    /// Asks for `image` to be loaded as `module`. `EBUSY`: too many requests; `EEXIST`.
+    pub(crate) fn load(
+        &mut self,
+        module: &[u8; NAME_LEN],
+        image: Arc<Image>,
+        answer: KBox<Outcome>,
+    ) -> Result<u32> {
+        if self.modules.iter().any(|m| m.name == *module) {
+            return Err(EEXIST);
+        }
+        if self.modules.len() >= MAX_MODULES {
+            return Err(EBUSY);
+        }
+        self.modules.reserve(1, GFP_KERNEL)?;
+        let image_len = image.image_len;
+        let id = self.enqueue(module, Some(image), answer)?;
+        self.modules.push(
+            Known {
+                name: *module,
+                state: VESPER_MODULE_LOADING,
+                status: 0,
+                image_len,
+                loaded_ns: 0,
+                request: id,
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(id)
+    }
+
+    /// Asks for `module` to be unloaded. `ENOENT`: not loaded this way; `EBUSY`: too many
+    /// requests, or one under way on it.
+    pub(crate) fn unload(
+        &mut self,
+        module: &[u8; NAME_LEN],
+        answer: KBox<Outcome>,
+    ) -> Result<u32> {
+        let at = self
+            .modules
+            .iter()
+            .position(|m| m.name == *module)
+            .ok_or(ENOENT)?;
+        if self.modules[at].state != VESPER_MODULE_LIVE {
+            return Err(EBUSY);
+        }
+        let id = self.enqueue(module, None, answer)?;
+        self.modules[at].state = VESPER_MODULE_UNLOADING;
+        self.modules[at].request = id;
+        Ok(id)
+    }
+
+    fn enqueue(
+        &mut self,
+        module: &[u8; NAME_LEN],
+        image: Option<Arc<Image>>,
+        answer: KBox<Outcome>,
+    ) -> Result<u32> {
+        if self.requests.len() >= self.max_requests {
+            return Err(EBUSY);
+        }
+        // A cancellation must not need memory.
+        self.cancels.reserve(self.max_requests, GFP_KERNEL)?;
+        let id = self.next_id;
+        self.requests.push(
+            Request {
+                id,
+                module: *module,
+                unload: image.is_none(),
+                image,
+                stage: Stage::Waiting,
+                orphan: false,
+                answer,
+            },
+            GFP_KERNEL,
+        )?;
+        self.next_id = id.wrapping_add(1).max(1);
+        Ok(id)
+    }
+
+    /// Says whether there is a message that may be given out.
+    pub(crate) fn ready(&self) -> bool {
+        self.credits != 0
+            && (!self.cancels.is_empty()
+                || self
+                    .requests
+                    .iter()
+                    .any(|r| matches!(r.stage, Stage::Waiting | Stage::Sending(_))))
+    }
+
+    /// The next message, which counts as given out only after [`Loader::sent`].
+    pub(crate) fn next_piece(&self) -> Option<Piece> {
+        if self.credits == 0 {
+            return None;
+        }
+        if let Some(&id) = self.cancels.first() {
+            return Some(Piece::new(Kind::Cancel, id, &message::cancel(id)));
+        }
+        let sending = |r: &&Request| matches!(r.stage, Stage::Sending(_));
+        let waiting = |r: &&Request| r.stage == Stage::Waiting;
+        let request = self
+            .requests
+            .iter()
+            .find(sending)
+            .or_else(|| self.requests.iter().find(waiting))?;
+        let id = request.id;
+        let Some(image) = &request.image else {
+            let head = message::unload(id, &request.module);
+            return Some(Piece::new(Kind::Unload, id, &head));
+        };
+        let Stage::Sending(from) = request.stage else {
+            let head = message::load(id, &request.module, image.image_len, image.params_len);
+            return Some(Piece::new(Kind::Announce, id, &head));
+        };
+        let room = (self.size as usize).saturating_sub(message::DATA_HEAD);
+        let to = from.saturating_add(room).min(image.bytes.len());
+        let len = to.saturating_sub(from);
+        let head = message::data(id, from as u32, len as u32);
+        let mut piece = Piece::new(Kind::Data, id, &head);
+        piece.body = Some((image.clone(), from, to));
+        Some(piece)
+    }
+
+    /// The message has reached the VMM.
+    pub(crate) fn sent(&mut self, piece: &Piece) {
+        self.credits = self.credits.saturating_sub(1);
+        if piece.kind == Kind::Cancel {
+            self.cancels.retain(|&mut id| id != piece.id);
+            return;
+        }
+        let Some(request) = self.requests.iter_mut().find(|r| r.id == piece.id) else {
+            return;
+        };
+        request.stage = match (request.stage, piece.kind) {
+            (Stage::Waiting, Kind::Announce) => Stage::Sending(0),
+            (Stage::Waiting, Kind::Unload) => Stage::Sent,
+            (Stage::Sending(_), Kind::Data) => match (&request.image, &piece.body) {
+                (Some(image), Some((_, _, to))) if *to < image.bytes.len() => Stage::Sending(*to),
+                _ => Stage::Sent,
+            },
+            // Withdrawn or answered meanwhile.
+            (stage, _) => stage,
+        };
+        if request.stage == Stage::Sent {
+            request.image = None;
+        }
+    }
+
+    /// The guest's answer to request `id`. Returns whether anybody had asked.
+    pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> bool {
+        let Some(at) = self
+            .requests
+            .iter()
+            .position(|r| r.id == id && matches!(r.stage, Stage::Sending(_) | Stage::Sent))
+        else {
+            self.strays = self.strays.wrapping_add(1);
+            return false;
+        };
+        let request = &mut self.requests[at];
+        request.stage = Stage::Done;
+        request.image = None;
+        *request.answer = *outcome;
+        let (unload, orphan) = (request.unload, request.orphan);
+        // An answer that has crossed our cancellation leaves nothing to cancel.
+        self.cancels.retain(|&mut other| other != id);
+        self.learn(id, unload, outcome);
+        if orphan {
+            let _ = self.requests.remove(at);
+        }
+        true
+    }
+
+    /// Brings the list of modules up to date.
+    fn learn(&mut self, id: u32, unload: bool, outcome: &Outcome) {
+        let Some(at) = self.modules.iter().position(|m| m.request == id) else {
+            return;
+        };
+        let there = match unload {
+            true => outcome.status != 0,
+            false => outcome.status == 0 || outcome.stage == VIRTIO_VESPER_STAGE_SHARE,
+        };
+        if !there {
+            let _ = self.modules.remove(at);
+            return;
+        }
+        // The guest's kernel has the last word on the name, unless that would hide another.
+        let free = outcome.module[0] != 0
+            && !self.modules.iter().any(|m| m.name == outcome.module);
+        let module = &mut self.modules[at];
+        module.request = 0;
+        module.state = VESPER_MODULE_LIVE;
+        module.status = outcome.status;
+        if !unload {
+            module.loaded_ns = real_ns();
+            if free {
+                module.name = outcome.module;
+            }
+        }
+    }
+
+    /// What became of request `id`. One that is over is forgotten.
+    pub(crate) fn answer(&mut self, id: u32) -> Answer {
+        let Some(at) = self.requests.iter().position(|r| r.id == id) else {
+            return Answer::Gone;
+        };
+        match self.requests[at].stage {
+            Stage::Done => match self.requests.remove(at) {
+                Ok(request) => Answer::Outcome(request.answer),
+                Err(_) => Answer::Gone,
+            },
+            Stage::Gone => {
+                let _ = self.requests.remove(at);
+                Answer::Gone
+            }
+            _ => Answer::Pending,
+        }
+    }
+
+    /// Nobody waits for request `id` any more. One that has not begun is withdrawn; of a load that
+    /// has, the guest is asked to forget what it has not begun itself.
+    pub(crate) fn abandon(&mut self, id: u32) {
+        let Some(at) = self.requests.iter().position(|r| r.id == id) else {
+            return;
+        };
+        let request = &mut self.requests[at];
+        match request.stage {
+            Stage::Waiting => {
+                let unload = request.unload;
+                let _ = self.requests.remove(at);
+                if let Some(at) = self.modules.iter().position(|m| m.request == id) {
+                    if unload {
+                        self.modules[at].state = VESPER_MODULE_LIVE;
+                        self.modules[at].request = 0;
+                    } else {
+                        let _ = self.modules.remove(at);
+                    }
+                }
+            }
+            Stage::Sending(_) | Stage::Sent => {
+                request.orphan = true;
+                request.stage = Stage::Sent;
+                request.image = None;
+                if !request.unload {
+                    // There is room: reserved when the request was queued.
+                    let _ = self.cancels.push_within_capacity(id);
+                }
+            }
+            Stage::Done | Stage::Gone => {
+                let _ = self.requests.remove(at);
+            }
+        }
+    }
+
+    /// The guest, or its driver, went away: nothing sent will be answered, nothing is loaded.
+    pub(crate) fn guest_gone(&mut self) {
+        self.credits = 0;
+        self.cancels.clear();
+        self.modules.clear();
+        self.requests.retain(|r| !r.orphan);
+        for request in self.requests.iter_mut() {
+            if request.stage != Stage::Done {
+                request.stage = Stage::Gone;
+                request.image = None;
+            }
+        }
+    }
+
+    /// The modules that are known.
+    pub(crate) fn modules(&self) -> &[Known] {
+        &self.modules
+    }
+}
