@@ -226,8 +226,7 @@ impl Operator {
 /// Copies image and parameters in, one after the other.
 fn image(it: &bindings::vesper_load) -> Result<Image> {
     let (image_len, params_len) = (it.image_len as usize, it.params_len as usize);
-    let mut bytes =
-        KVVec::with_capacity(image_len.wrapping_add(params_len), GFP_KERNEL_ACCOUNT)?;
+    let mut bytes = KVVec::with_capacity(image_len.wrapping_add(params_len), GFP_KERNEL_ACCOUNT)?;
     UserSlice::new(UserPtr::from_addr(usize::try_from(it.image)?), image_len)
         .read_all(&mut bytes, GFP_KERNEL_ACCOUNT)?;
     UserSlice::new(UserPtr::from_addr(usize::try_from(it.params)?), params_len)

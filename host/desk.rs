@@ -23,10 +23,7 @@ use kernel::{
         ListArc,
         ListLinks, //
     },
-    new_condvar,
-    new_mutex,
-    new_poll_condvar,
-    optional_name,
+    new_condvar, new_mutex, new_poll_condvar, optional_name,
     prelude::*,
     static_lock_class,
     sync::{

@@ -45,9 +45,7 @@ use crate::{
     },
 };
 use kernel::{
-    impl_has_work,
-    new_mutex,
-    new_work,
+    impl_has_work, new_mutex, new_work,
     prelude::*,
     sync::{
         Arc,
@@ -265,9 +263,10 @@ impl Domain {
             }
         };
         match result {
-            Err(err) if err == EPROTO => {
-                Err((self.fault(Fault::Broken("index page of a shared buffer")), 0))
-            }
+            Err(err) if err == EPROTO => Err((
+                self.fault(Fault::Broken("index page of a shared buffer")),
+                0,
+            )),
             result => result.map(|()| 0).map_err(|err| (err, 0)),
         }
     }
@@ -345,8 +344,7 @@ impl Domain {
             return Err(EPROTO);
         }
         let head = message::head(bytes).map_err(|fault| self.fault(fault))?;
-        let fragment =
-            message::fragment(&head, bytes).map_err(|fault| self.fault(fault))?;
+        let fragment = message::fragment(&head, bytes).map_err(|fault| self.fault(fault))?;
         let pages = segments
             .iter()
             .fold(0usize, |sum, s| sum.saturating_add(s.pages()));
@@ -403,17 +401,21 @@ impl Domain {
         drop(info);
         drop(hello);
 
+        self.wait_returned();
+    }
+
+    /// Waits until nothing refers to guest memory any more, but not for a reader that sits in the
+    /// middle of a copy for longer than [`RESET_WAIT_MS`].
+    fn wait_returned(&self) {
         let mut left: Jiffies = msecs_to_jiffies(RESET_WAIT_MS);
-        let mut at = 0;
         loop {
-            let Some(buffer) = self.control.lock().nth(at) else {
+            let Some(buffer) = self.control.lock().going() else {
                 return;
             };
             if !buffer.wait_returned(&mut left) {
                 warn_limited!("{}: a reader keeps guest memory\n", Name(&self.name));
                 return;
             }
-            at = at.wrapping_add(1);
         }
     }
 
@@ -433,6 +435,8 @@ impl Domain {
         let drained = control.buffers().is_empty();
         drop(control);
         self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
+        // Whoever looks after the VMM is gone finds all there is.
+        self.wait_returned();
         if drained {
             self.host.remove(self);
         }
@@ -494,10 +498,7 @@ impl Domain {
     }
 
     /// Tells of each buffer.
-    pub(crate) fn for_each_buffer(
-        &self,
-        mut tell: impl FnMut(&Arc<Buffer>) -> Result,
-    ) -> Result {
+    pub(crate) fn for_each_buffer(&self, mut tell: impl FnMut(&Arc<Buffer>) -> Result) -> Result {
         let mut at = 0;
         loop {
             let Some(buffer) = self.control.lock().nth(at) else {

@@ -40,15 +40,16 @@ pub(crate) use metadata::Metadata;
 /// Directory of a domain.
 #[pin_data]
 pub(crate) struct DomainDir {
-    // Before the directory in which they are.
     #[pin]
     modules: Mutex<Modules>,
-    entry: Entry,
 }
 
 struct Modules {
+    // Before the directory in which they are.
     list: KVec<Module>,
     next_id: u64,
+    /// The directory, until it is removed.
+    entry: Option<Entry>,
 }
 
 /// Directory of a module.
@@ -106,8 +107,14 @@ impl DomainDir {
         let entry = Entry::dir(&name, Some(root))?;
         Arc::pin_init(
             pin_init!(Self {
-                modules <- new_mutex!(Modules { list: KVec::new(), next_id: 1 }, "vesper::modules"),
-                entry,
+                modules <- new_mutex!(
+                    Modules {
+                        list: KVec::new(),
+                        next_id: 1,
+                        entry: Some(entry),
+                    },
+                    "vesper::modules"
+                ),
             }),
             GFP_KERNEL,
         )
@@ -115,7 +122,16 @@ impl DomainDir {
 
     /// Gives up the name `name`; returns the new one.
     pub(crate) fn make_room(&self, name: &[u8]) -> Result<[u8; NAME_LEN]> {
-        make_room(&self.entry, name)
+        let modules = self.modules.lock();
+        make_room(modules.entry.as_ref().ok_or(ENODEV)?, name)
+    }
+
+    /// Removes the directory, with everything in it. Whoever still refers to this, as an open
+    /// file may, finds nothing.
+    pub(crate) fn remove(&self) {
+        let mut modules = self.modules.lock();
+        modules.list.clear();
+        modules.entry = None;
     }
 
     /// Takes part in the directory of module `name` for a channel, and makes the directory if
@@ -145,7 +161,9 @@ impl DomainDir {
             None => {
                 let id = modules.next_id;
                 modules.next_id = id.wrapping_add(1);
-                let entry = Entry::dir(&CString::try_from_fmt(fmt!("{}", Name(text)))?, Some(&self.entry))?;
+                let label = CString::try_from_fmt(fmt!("{}", Name(text)))?;
+                let parent = modules.entry.as_ref().ok_or(ENODEV)?;
+                let entry = Entry::dir(&label, Some(parent))?;
                 modules.list.push(
                     Module {
                         id,

@@ -108,9 +108,11 @@ impl Host {
         Ok(domain)
     }
 
-    /// Forgets a domain.
+    /// Forgets a domain, of which nothing is left to be read.
     pub(crate) fn remove(&self, domain: &Arc<Domain>) {
         self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
+        // Open files may keep the domain for as long as they like.
+        domain.dir().remove();
     }
 
     /// Domain number `at`.
@@ -138,6 +140,7 @@ impl Host {
         let domains = core::mem::take(&mut *self.domains.lock());
         for domain in domains.iter() {
             domain.discard();
+            domain.dir().remove();
         }
         // Work still queued holds domains, and these hold us.
         self.queue.drain();

@@ -321,6 +321,11 @@ impl Listener {
         self.buffers.get(at).cloned()
     }
 
+    /// A buffer whose pages are still to be given back.
+    pub(crate) fn going(&self) -> Option<Arc<Buffer>> {
+        self.buffers.iter().find(|b| b.is_going()).cloned()
+    }
+
     /// All buffers.
     pub(crate) fn buffers(&self) -> &[Arc<Buffer>] {
         &self.buffers

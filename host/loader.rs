@@ -225,11 +225,7 @@ impl Loader {
 
     /// Asks for `module` to be unloaded. `ENOENT`: not loaded this way; `EBUSY`: too many
     /// requests, or one under way on it.
-    pub(crate) fn unload(
-        &mut self,
-        module: &[u8; NAME_LEN],
-        answer: KBox<Outcome>,
-    ) -> Result<u32> {
+    pub(crate) fn unload(&mut self, module: &[u8; NAME_LEN], answer: KBox<Outcome>) -> Result<u32> {
         let at = self
             .modules
             .iter()
@@ -378,8 +374,7 @@ impl Loader {
             return;
         }
         // The guest's kernel has the last word on the name, unless that would hide another.
-        let free = outcome.module[0] != 0
-            && !self.modules.iter().any(|m| m.name == outcome.module);
+        let free = outcome.module[0] != 0 && !self.modules.iter().any(|m| m.name == outcome.module);
         let module = &mut self.modules[at];
         module.request = 0;
         module.state = VESPER_MODULE_LIVE;

@@ -190,10 +190,7 @@ fn zero(bytes: &[u8], at: usize, len: usize) -> Result<(), Fault> {
 /// A string field: terminated, printable.
 fn string<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Fault> {
     let mut field: [u8; N] = array_at(bytes, at);
-    let len = field
-        .iter()
-        .position(|&b| b == 0)
-        .ok_or(Fault::Invalid)?;
+    let len = field.iter().position(|&b| b == 0).ok_or(Fault::Invalid)?;
     let (text, rest) = field.split_at_mut(len);
     if text.iter().any(|&b| b < b' ' || b == 0x7f) {
         return Err(Fault::Invalid);
@@ -216,7 +213,9 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Head, Fault> {
         return Err(Fault::Broken("message shorter than its head"));
     }
     if u32_at(bytes, offset_of!(raw::virtio_vesper_hdr, len)) as usize != bytes.len() {
-        return Err(Fault::Broken("message of another length than its head says"));
+        return Err(Fault::Broken(
+            "message of another length than its head says",
+        ));
     }
     if u32_at(bytes, offset_of!(raw::virtio_vesper_hdr, reserved)) != 0 {
         return Err(Fault::Broken("reserved field in a head"));

@@ -62,7 +62,9 @@ impl Text for Metadata {
                 continue;
             };
             offset = 0;
-            let Some(room) = out.get_mut(done..) else { break };
+            let Some(room) = out.get_mut(done..) else {
+                break;
+            };
             let len = rest.len().min(room.len());
             room[..len].copy_from_slice(&rest[..len]);
             done = done.wrapping_add(len);

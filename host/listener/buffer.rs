@@ -37,11 +37,7 @@ use crate::{
     uapi, //
 };
 use kernel::{
-    impl_has_work,
-    ioctl,
-    new_mutex,
-    new_work,
-    optional_name,
+    impl_has_work, ioctl, new_mutex, new_work, optional_name,
     prelude::*,
     static_lock_class,
     sync::{
@@ -214,10 +210,7 @@ impl Buffer {
     }
 
     /// Takes over what the index page says. Returns whether there is something new.
-    pub(super) fn follow(
-        &self,
-        source: &mut Source,
-    ) -> core::result::Result<bool, &'static str> {
+    pub(super) fn follow(&self, source: &mut Source) -> core::result::Result<bool, &'static str> {
         if !source.live {
             return Ok(false);
         }
@@ -288,8 +281,7 @@ impl Buffer {
         // At most one lap: `produced` was checked when it was taken over.
         for number in consumed..produced.min(consumed.wrapping_add(geometry.n_subbufs() as u64)) {
             let padding = self.relay.padding(geometry.slot(number));
-            unread =
-                unread.wrapping_add(geometry.subbuf_size().saturating_sub(padding) as u64);
+            unread = unread.wrapping_add(geometry.subbuf_size().saturating_sub(padding) as u64);
         }
         bindings::vesper_buffer {
             module: self.spec.module,
@@ -376,14 +368,10 @@ impl Owner for Buffer {
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
-        const POSITION: u32 = ioctl::_IOR::<bindings::vesper_position>(
-            bindings::VESPER_IOC_MAGIC,
-            0x80,
-        );
-        const CONSUME: u32 = ioctl::_IOWR::<bindings::vesper_position>(
-            bindings::VESPER_IOC_MAGIC,
-            0x81,
-        );
+        const POSITION: u32 =
+            ioctl::_IOR::<bindings::vesper_position>(bindings::VESPER_IOC_MAGIC, 0x80);
+        const CONSUME: u32 =
+            ioctl::_IOWR::<bindings::vesper_position>(bindings::VESPER_IOC_MAGIC, 0x81);
         if cmd != POSITION && cmd != CONSUME {
             return Err(ENOTTY);
         }

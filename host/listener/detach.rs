@@ -143,15 +143,16 @@ impl Buffer {
         }
         source.tail = None;
         if let Some(tail) = tail.filter(|_| room == count) {
-            let offset = geometry
-                .slot(end)
-                .wrapping_mul(geometry.subbuf_size());
+            let offset = geometry.slot(end).wrapping_mul(geometry.subbuf_size());
             lent.data().copy_to(kept.map(), offset, tail.committed)?;
             source.tail = Some(self.close(lent, kept.map(), end, &tail)?);
         }
         if room < closed {
             source.cut = Some(first.wrapping_add(room as u64));
-            warn_limited!("no memory to keep {} sub-buffers\n", count.wrapping_sub(room));
+            warn_limited!(
+                "no memory to keep {} sub-buffers\n",
+                count.wrapping_sub(room)
+            );
         }
         source.next = Some(kept);
         Ok(pages)
@@ -180,9 +181,7 @@ impl Buffer {
     fn close(&self, lent: &Lent, map: &Map, number: u64, tail: &Tail) -> Result<usize> {
         let geometry = self.spec.geometry;
         if self.spec.flags & VIRTIO_VESPER_CHAN_CTF != 0 {
-            let offset = geometry
-                .slot(number)
-                .wrapping_mul(geometry.subbuf_size());
+            let offset = geometry.slot(number).wrapping_mul(geometry.subbuf_size());
             let mut head = [0; PACKET_LEN];
             map.read(offset, &mut head)?;
             message::close_packet(
@@ -276,19 +275,20 @@ impl Buffer {
         }
     }
 
+    /// Says whether it is being given back, and has not been yet.
+    pub(crate) fn is_going(&self) -> bool {
+        !self.is_live() && !self.returned.is_done()
+    }
+
     /// Waits until nothing refers to guest memory any more, at most for `left` jiffies, from
     /// which the time that passed is taken. Returns whether it came to that.
     pub(crate) fn wait_returned(&self, left: &mut Jiffies) -> bool {
-        if self.is_live() {
-            // Shared after the reset for which the caller waits.
-            return true;
-        }
         *left = self.returned.wait_timeout(*left);
         *left != 0
     }
 
     /// Says whether its memory is still the guest's.
-    pub(crate) fn is_live(&self) -> bool {
+    fn is_live(&self) -> bool {
         self.source.lock().live
     }
 }

@@ -38,6 +38,12 @@ impl Completion {
         unsafe { bindings::complete_all(self.inner.get()) };
     }
 
+    /// Says whether it is done.
+    pub(crate) fn is_done(&self) -> bool {
+        // SAFETY: The completion was initialised by `new`.
+        unsafe { bindings::completion_done(self.inner.get()) }
+    }
+
     /// Waits, signals notwithstanding, for at most `timeout` jiffies. Returns how many are left,
     /// 0 if it did not happen.
     pub(crate) fn wait_timeout(&self, timeout: Jiffies) -> Jiffies {

@@ -35,10 +35,7 @@ pub(crate) struct TurnGuard<'a> {
 
 impl Turn {
     /// Makes one that is free.
-    pub(crate) fn new(
-        name: &'static CStr,
-        key: Pin<&'static LockClassKey>,
-    ) -> impl PinInit<Self> {
+    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             inner <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and stays where it is; name and key are

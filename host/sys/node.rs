@@ -192,8 +192,7 @@ impl<T: Node> Vtable<T> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: The VFS gives a valid file and a table that is null or valid.
-        let (file_ref, table) =
-            unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
+        let (file_ref, table) = unsafe { (File::from_raw_file(file), PollTable::from_raw(table)) };
         // SAFETY: By the requirement of this function.
         T::poll(unsafe { Self::node(file) }, file_ref, &table)
     }

@@ -45,7 +45,9 @@ impl PageList {
 
     /// Adds the pages of a loan.
     pub(crate) fn push_pinned(&mut self, pinned: &Pinned) -> Result {
-        Ok(self.0.extend_from_slice(&pinned.pages, GFP_KERNEL_ACCOUNT)?)
+        Ok(self
+            .0
+            .extend_from_slice(&pinned.pages, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Adds a page of our own.
@@ -104,9 +106,7 @@ impl Account {
             mm.into()
         };
         // SAFETY: `mm` is the caller's and referenced.
-        kernel::error::to_result(unsafe {
-            bindings::account_locked_vm(mm.as_raw(), pages, true)
-        })?;
+        kernel::error::to_result(unsafe { bindings::account_locked_vm(mm.as_raw(), pages, true) })?;
         Ok(Self { mm, pages })
     }
 }

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define KSFT_PASS	0
 #define KSFT_FAIL	1
@@ -59,6 +61,29 @@ struct ktap_test {
 		}							\
 	} while (0)
 
+/* In a process of its own: one that fails leaves nothing open behind it. */
+static inline int ktap_run_one(const struct ktap_test *test)
+{
+	int status;
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		int ret = test->run();
+
+		fflush(stdout);
+		_exit(ret);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return KSFT_FAIL;
+	if (!WIFEXITED(status)) {
+		printf("# killed by signal %d\n", WTERMSIG(status));
+		return KSFT_FAIL;
+	}
+	return WEXITSTATUS(status);
+}
+
 static inline int ktap_run(const struct ktap_test *tests, unsigned int count,
 			   const char *only)
 {
@@ -70,7 +95,7 @@ static inline int ktap_run(const struct ktap_test *tests, unsigned int count,
 		int ret = KSFT_SKIP;
 
 		if (!only || !strcmp(only, tests[i].name))
-			ret = tests[i].run();
+			ret = ktap_run_one(&tests[i]);
 		printf("%sok %u %s%s\n", ret == KSFT_FAIL ? "not " : "",
 		       i + 1, tests[i].name,
 		       ret == KSFT_SKIP ? " # SKIP" : "");
