@@ -381,13 +381,12 @@ fn open(bytes: &[u8]) -> Result<Open<'_>> {
     })
 }
 
-/// The fixed part of the messages that end in bytes: a head and two words.
-type OpenEnded = (virtio_vesper_hdr, [Le32; 2]);
-
+/// Takes apart a message that ends in bytes: a head and two words, and those.
 fn open_ended(bytes: &[u8]) -> Result<(u32, u32, &[u8])> {
     const _: () = {
-        assert!(size_of::<bindings::virtio_vesper_metadata>() == size_of::<OpenEnded>());
-        assert!(size_of::<bindings::virtio_vesper_data>() == size_of::<OpenEnded>());
+        let fixed = HDR_LEN + size_of::<[Le32; 2]>();
+        assert!(size_of::<bindings::virtio_vesper_metadata>() == fixed);
+        assert!(size_of::<bindings::virtio_vesper_data>() == fixed);
     };
     let (_, rest) = prefix::<virtio_vesper_hdr>(bytes)?;
     let (words, rest) = prefix::<[Le32; 2]>(rest)?;
