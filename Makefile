@@ -14,7 +14,7 @@ export KERNEL V W
 
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install tools install guest demo selftests test qtest shell check \
-	clean env-update
+	clean prune env-update
 
 help: ## list the targets
 	@echo 'usage: make TARGET [KDIR=kernel-tree] [KERNEL=release-or-flavour] [V=1]'
@@ -58,8 +58,8 @@ selftests: ## programs that the selftests need
 	@env/setup root
 	@$(IN_ROOT) make -C selftests
 
-test: guest tools selftests ## every test; the last line has the totals
-	@env/test
+test: guest tools selftests ## every test, or the selftests T=...; the last line has the totals
+	@env/test $(T)
 
 qtest: ## the QEMU device's own test
 	@env/setup root qemu
@@ -76,6 +76,9 @@ clean: ## remove what was built in the clone; the cache stays
 	@if [ -d "$$(env/cache-entry kernel)" ]; then \
 		$(IN_ROOT) make -C $(ROOT_KDIR) M=$(TOP) clean; fi
 	rm -rf build
+
+prune: ## remove from the cache what other versions of the clone needed
+	@env/prune
 
 env-update: ## move the pins of env/versions.lock to what the archive has now
 	@env/update

@@ -14,7 +14,9 @@ cache_begin() {
 	fi
 	# Whoever held the lock is gone, so what is in tmp/ is no one's.
 	discard "$VESPER_CACHE"/tmp/*
-	trap 'discard "$VESPER_CACHE"/tmp/*' EXIT
+	trap 'progress_kill; discard "$VESPER_CACHE"/tmp/*' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM HUP
 	host_packages
 	machine_files "$VESPER_CACHE/tmp/machine"
 }
@@ -39,7 +41,7 @@ build_root() {
 		debootstrap --variant=minbase --cache-dir="$VESPER_CACHE/debs" \
 		"$(lock_get suite)" "$tmp" "$mirror"
 	with_progress "Debian $(lock_get suite) root: packages" "$VESPER_CACHE/log/root.log" \
-		enter_root --writable --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
+		enter_root --exec --writable --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
 		--bind "$VESPER_CACHE/debs:/var/cache/vesper-debs" \
 		--ro "$VESPER_ENV/lib/recipe-root:/run/recipe" \
 		--env "VESPER_PINS=${VESPER_PINS:-}" "$tmp" bash /run/recipe
@@ -47,7 +49,7 @@ build_root() {
 
 build_kernel() {
 	with_progress "kernel tree for Rust modules" "$VESPER_CACHE/log/kernel.log" \
-		enter_root --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
+		enter_root --exec --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
 		--bind "$VESPER_CACHE/debs:/var/cache/vesper-debs" \
 		--ro "$VESPER_ENV/lib/recipe-kernel:/run/recipe" \
 		--bind "$1:$KERNEL_IN_ROOT" "$(entry root)" bash /run/recipe "$VESPER_KERNEL"
@@ -61,7 +63,7 @@ build_qemu() {
 	cp "$VESPER_TOP"/qemu-patches/*.patch "$1/patches/" 2>/dev/null ||
 		warn "qemu-patches/ holds no patches: building QEMU as Debian has it"
 	with_progress "QEMU with qemu-patches/ (the longest step)" "$VESPER_CACHE/log/qemu.log" \
-		enter_root --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
+		enter_root --exec --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
 		--bind "$VESPER_CACHE/dist:/var/cache/vesper-dist" \
 		--bind "$VESPER_CACHE/ccache:/var/cache/ccache" \
 		--ro "$VESPER_ENV/lib/recipe-qemu:/run/recipe" \

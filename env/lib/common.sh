@@ -119,22 +119,24 @@ require() {
 kernel_release() { cat "$(entry kernel)/release"; }
 
 # with_progress LABEL LOG CMD...: run CMD with its output in LOG, a line on
-# standard error every few seconds; show the end of the log if it fails.
+# standard error every few seconds; show the end of the log if it fails. CMD
+# should not be a function that lives on in a subshell: that would survive us.
 with_progress() {
-	local label=$1 log=$2 pid status=0 start=$SECONDS beat=0
+	local label=$1 log=$2 status=0 start=$SECONDS beat=0
 	shift 2
 	mkdir -p "${log%/*}"
 	say "$label ..."
 	"$@" >"$log" 2>&1 </dev/null &
-	pid=$!
-	while kill -0 "$pid" 2>/dev/null; do
+	progress_pid=$!
+	while kill -0 "$progress_pid" 2>/dev/null; do
 		sleep 0.5
 		beat=$((beat + 1))
 		((beat % 10 == 0)) || continue
 		printf 'env:   %4d s  %s\n' "$((SECONDS - start))" \
 			"$(tail -c 2000 "$log" | tr '\r' '\n' | grep -a . | tail -n 1 | cut -c1-90)" >&2
 	done
-	wait "$pid" || status=$?
+	wait "$progress_pid" || status=$?
+	progress_pid=
 	# What the recipes warn of must be seen even when all goes well.
 	sed -n 's/^WARNING: //p' "$log" | while read -r line; do warn "$line"; done
 	if ((status)); then
@@ -143,4 +145,12 @@ with_progress() {
 			"after removing the cause, run the same command again: it goes on where it stopped"
 	fi
 	say "$label: done in $((SECONDS - start)) s"
+}
+
+# progress_kill: end what with_progress is running, for traps.
+progress_kill() {
+	[[ -z ${progress_pid:-} ]] || {
+		kill -KILL "$progress_pid" 2>/dev/null || true
+		wait "$progress_pid" 2>/dev/null || true
+	}
 }

@@ -14,11 +14,13 @@ ENTER_PASS=(TERM CI http_proxy https_proxy ftp_proxy no_proxy HTTP_PROXY HTTPS_P
 # enter_root [--writable] [--bind SRC[:DST]]... [--ro SRC[:DST]]...
 #            [--dir DIR] [--env NAME=VALUE]... ROOT CMD...
 # Without --writable, changes to ROOT go to a tmpfs and are gone afterwards.
+# With --exec the calling shell becomes the command.
 enter_root() {
-	local mode=overlay binds=() vars=() dir=/ name pid status=0
+	local mode=overlay replace='' binds=() vars=() dir=/ name pid status=0 run
 	while [[ $1 == --* ]]; do
 		case $1 in
 		--writable) mode=writable; shift ;;
+		--exec) replace=1; shift ;;
 		--bind) binds+=("rw:$2"); shift 2 ;;
 		--ro) binds+=("ro:$2"); shift 2 ;;
 		--dir) dir=$2; shift 2 ;;
@@ -30,13 +32,15 @@ enter_root() {
 		[[ -n ${!name+set} ]] && vars+=("$name=${!name}")
 	done
 	mkdir -p "$VESPER_CACHE/mnt"
-	# The command runs in the background only so that a signal reaches us at
-	# once; killing unshare takes the whole process namespace with it, and so
-	# does our own death by SIGKILL.
-	setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL \
-		--propagation private -- bash "$VESPER_ENV/lib/enter-root" \
-		"$mode" "$VESPER_CACHE/mnt" "$dir" "${#binds[@]}" "${binds[@]}" \
-		"${#vars[@]}" "${vars[@]}" "$@" <&0 &
+	# Killing unshare takes the whole process namespace with it, and so does
+	# the death of its parent, even by SIGKILL.
+	run=(setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child=KILL
+		--propagation private -- bash "$VESPER_ENV/lib/enter-root"
+		"$mode" "$VESPER_CACHE/mnt" "$dir" "${#binds[@]}" "${binds[@]}"
+		"${#vars[@]}" "${vars[@]}" "$@")
+	[[ -z $replace ]] || exec "${run[@]}"
+	# unshare ignores the signals that should end it: so wait for it here.
+	"${run[@]}" <&0 &
 	pid=$!
 	# shellcheck disable=SC2064 # expanded now: pid is local
 	trap "kill -KILL $pid 2>/dev/null; exit 143" INT TERM HUP

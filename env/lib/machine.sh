@@ -39,7 +39,15 @@ debian_mirror() {
 	[[ -n $uri ]] ||
 		die "no Debian archive found in this machine's apt configuration" \
 			"'apt-get indextargets' should list the component 'main' of a Debian suite"
-	uri=${uri#mirror+}
+	uri=${uri%/}
+	case $uri in
+	mirror+file:*)
+		# A list of mirrors, as on Debian's cloud images: take the first.
+		uri=$(sed -n 's/^\([a-z]*:[^ \t]*\).*/\1/p' "/${uri#mirror+file:*/}" | head -n 1) ;;
+	esac
+	[[ $uri =~ ^(https?|file):/ ]] ||
+		die "the Debian archive of this machine's apt cannot be used by debootstrap: $uri" \
+			"an http, https or file URI of the archive is needed first in apt's sources"
 	printf '%s\n' "${uri%/}"
 }
 
