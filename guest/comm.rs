@@ -98,7 +98,7 @@ impl Config {
 #[pin_data]
 pub(crate) struct Comm {
     #[pin]
-    control: Mutex<Option<Virtqueue<control::Asked>>>,
+    control: Mutex<Option<control::Control>>,
     #[pin]
     lend: Mutex<Option<Virtqueue<lend::Loan>>>,
     #[pin]
@@ -164,7 +164,7 @@ impl Comm {
         *self.bell.lock() = Some(notify.bell());
         *self.notify.lock() = Some(notify);
         *self.lend.lock() = Some(lend);
-        *self.control.lock() = Some(Virtqueue::from(control));
+        *self.control.lock() = Some(control::Control::new(Virtqueue::from(control)));
         *self.loader.lock() = Some(Virtqueue::from(loader));
         Ok(())
     }
@@ -172,18 +172,13 @@ impl Comm {
     /// Gives the queues up: resets the device, which ends all loans and lets all who wait for a
     /// reply go, and deletes them. Process context.
     pub(crate) fn detach(&self) {
-        // Each is dropped when its lock has been released. The first one resets the device, the
-        // last one deletes the queues.
-        let bell = self.bell.lock().take();
-        let notify = self.notify.lock().take();
-        drop(notify);
-        let control = self.control.lock().take();
-        drop(control);
-        let lend = self.lend.lock().take();
-        drop(lend);
-        let loader = self.loader.lock().take();
-        drop(loader);
-        drop(bell);
+        // First nobody can reach them any more. Dropping the first one resets the device, dropping
+        // the last one deletes them.
+        let _bell = self.bell.lock().take();
+        let _notify = self.notify.lock().take();
+        let _control = self.control.lock().take();
+        let _lend = self.lend.lock().take();
+        let _loader = self.loader.lock().take();
     }
 
     /// Pages that may be lent in one fragment; 0 if nothing can be lent over this device.
@@ -195,6 +190,17 @@ impl Comm {
     pub(crate) fn reap(&self) {
         self.reap_lend();
         self.reap_control();
+    }
+
+    /// The device has changed its configuration, which it does only to say that it is broken: lets
+    /// nobody wait for it any longer. Process context.
+    pub(crate) fn check(&self) {
+        if let Some(control) = &*self.control.lock() {
+            if control.queue.needs_reset() {
+                pr_err!("the device is broken: the host says why\n");
+                control.queue.break_device();
+            }
+        }
     }
 
     /// Posts the buffers for loader messages: from now on the host can send some. Process context.

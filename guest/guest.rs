@@ -44,6 +44,7 @@ const RETURNS: u64 = 0;
 const REQUESTS: u64 = 1;
 const ROOM: u64 = 2;
 const FLUSH: u64 = 3;
+const CHECK: u64 = 4;
 
 /// The parts of the module, and what a device sets in motion.
 #[pin_data]
@@ -62,6 +63,8 @@ pub(crate) struct Guest {
     room: Work<Guest, ROOM>,
     #[pin]
     flush: Work<Guest, FLUSH>,
+    #[pin]
+    check: Work<Guest, CHECK>,
     queue: Workqueue,
 }
 
@@ -70,6 +73,7 @@ impl_has_work! {
     impl HasWork<Guest, 1> for Guest { self.requests }
     impl HasWork<Guest, 2> for Guest { self.room }
     impl HasWork<Guest, 3> for Guest { self.flush }
+    impl HasWork<Guest, 4> for Guest { self.check }
 }
 
 impl WorkItem<RETURNS> for Guest {
@@ -116,6 +120,14 @@ impl WorkItem<FLUSH> for Guest {
     }
 }
 
+impl WorkItem<CHECK> for Guest {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
+        this.comm.check();
+    }
+}
+
 impl Guest {
     /// Puts the parts together.
     pub(crate) fn new(
@@ -134,6 +146,7 @@ impl Guest {
                 requests <- new_work!("vesper_requests"),
                 room <- new_work!("vesper_room"),
                 flush <- new_work!("vesper_flush"),
+                check <- new_work!("vesper_check"),
                 queue,
             }),
             GFP_KERNEL,
@@ -160,7 +173,12 @@ impl Guest {
             .attach(device, &config, queues)
             .inspect(|()| device.ready())
             .and_then(|()| self.comm.hello(self.loader.policy().to_abi()))
-            .and_then(|()| self.comm.post())
+            .and_then(
+                |()| match device.has_feature(bindings::VIRTIO_VESPER_F_LOADER) {
+                    true => self.comm.post(),
+                    false => Ok(()),
+                },
+            )
             .and_then(|()| self.listener.attached());
         if let Err(e) = entered {
             dev_err!(device.device(), "the host can't be used: {:?}\n", e);
@@ -174,6 +192,7 @@ impl Guest {
     /// Gives a device up.
     fn leave(&self, device: &Device) {
         self.listener.detaching();
+        self.loader.detaching();
         match self.comm.goodbye() {
             // A device that did not come back from sleep is left without a word.
             Ok(()) | Err(ENODEV) => (),
@@ -217,6 +236,11 @@ impl virtio::Driver for Guest {
     fn restore(this: ArcBorrow<'_, Self>, device: &Device) -> Result {
         this.enter(device)?;
         Ok(())
+    }
+
+    fn config_changed(this: ArcBorrow<'_, Self>) {
+        let guest: Arc<Self> = this.into();
+        let _ = guest.queue.enqueue::<_, CHECK>(guest.clone()).is_ok();
     }
 
     fn used(this: ArcBorrow<'_, Self>, queue: u32) {

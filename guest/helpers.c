@@ -223,6 +223,11 @@ int vesper_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 	return virtio_find_vqs(vdev, nvqs, vqs, info, NULL);
 }
 
+u8 vesper_helper_virtio_get_status(struct virtio_device *vdev)
+{
+	return vdev->config->get_status(vdev);
+}
+
 bool vesper_helper_virtio_has_feature(struct virtio_device *vdev,
 				      unsigned int bit)
 {

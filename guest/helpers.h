@@ -57,6 +57,7 @@ void vesper_helper_virtio_device_ready(struct virtio_device *vdev);
 int vesper_helper_virtio_find_vqs(struct virtio_device *vdev, unsigned int nvqs,
 				  struct virtqueue *vqs[],
 				  struct virtqueue_info *info);
+u8 vesper_helper_virtio_get_status(struct virtio_device *vdev);
 bool vesper_helper_virtio_has_feature(struct virtio_device *vdev,
 				      unsigned int bit);
 void vesper_helper_virtio_read_config(struct virtio_device *vdev, void *config,

@@ -237,7 +237,11 @@ impl Drop for Share {
             .lock()
             .retain(|c| !Arc::ptr_eq(c, &self.channel));
         let mut link = self.channel.link.lock();
-        self.channel.unshare(&self.listener.comm, &mut link);
+        if !self.channel.unshare(&self.listener.comm, &mut link) {
+            pr_warn!(
+                "the host does not give the pages of a closed channel back: they are kept until the device is reset\n"
+            );
+        }
         link.closed = true;
     }
 }

@@ -121,6 +121,12 @@ impl Loader {
         self.policy
     }
 
+    /// The host will be gone, and with it the rest of what it was sending. Process context.
+    pub(crate) fn detaching(&self) {
+        let dropped = self.incoming.lock().take();
+        drop(dropped);
+    }
+
     /// Takes in a message of the host's: `message` is all of it, its length checked. By one thread
     /// at a time. Process context.
     pub(crate) fn receive(self: &Arc<Self>, head: &Head, message: &[u8]) {

@@ -32,6 +32,21 @@ use kernel::{
 /// How long the host may take to answer, in seconds. Nothing waits longer for it.
 const REPLY_TIMEOUT: u32 = 30;
 
+/// The queue, and whether the host knows us: before hello and after goodbye, it takes nothing else.
+pub(super) struct Control {
+    pub(super) queue: Virtqueue<Asked>,
+    greeted: bool,
+}
+
+impl Control {
+    pub(super) fn new(queue: Virtqueue<Asked>) -> Self {
+        Self {
+            queue,
+            greeted: false,
+        }
+    }
+}
+
 /// What somebody waits for.
 #[pin_data]
 struct Answer {
@@ -89,16 +104,20 @@ impl Comm {
         let element = Element::new(bytes, reply_len, Asked(answer.clone()))?;
 
         {
-            let mut queue = self.control.lock();
-            let queue = (*queue).as_mut().ok_or(ENODEV)?;
-            queue
-                .add(element, &[])
-                .map_err(|rejected| match rejected.error {
+            let mut control = self.control.lock();
+            let control = (*control).as_mut().ok_or(ENODEV)?;
+            if !control.greeted && kind != bindings::VIRTIO_VESPER_C_HELLO {
+                return Err(ENODEV);
+            }
+            control.queue.add(element, &[]).map_err(|rejected| {
+                match rejected.error {
                     // Only requests that the host never answered can fill it.
                     ENOSPC => EBUSY,
                     e => e,
-                })?;
-            queue.kick_now();
+                }
+            })?;
+            control.queue.kick_now();
+            control.greeted = kind != bindings::VIRTIO_VESPER_C_GOODBYE;
         }
         self.await_answer(&answer)?;
 
@@ -118,22 +137,27 @@ impl Comm {
             if answer.done.wait_timeout(1000) {
                 return Ok(());
             }
-            if self
-                .control
-                .lock()
-                .as_ref()
-                .is_some_and(Virtqueue::is_broken)
-            {
+            if self.is_broken() {
                 return Err(EIO);
             }
         }
         Err(ETIMEDOUT)
     }
 
+    fn is_broken(&self) -> bool {
+        let control = self.control.lock();
+        control
+            .as_ref()
+            .is_some_and(|control| control.queue.is_broken())
+    }
+
     /// Takes in the replies that have come. Process context.
     pub(super) fn reap_control(&self) {
-        let mut queue = self.control.lock();
-        while let Some((element, written)) = (*queue).as_mut().and_then(Virtqueue::get_buf) {
+        let mut control = self.control.lock();
+        let Some(control) = (*control).as_mut() else {
+            return;
+        };
+        while let Some((element, written)) = control.queue.get_buf() {
             element.token().answer(element.reply(), written);
         }
     }

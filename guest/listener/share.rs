@@ -301,12 +301,6 @@ impl Channel {
             RETURN_TIMEOUT_MS
         };
         if !shared.loans.end(timeout) {
-            let pages = shared.loans.count.lock().out;
-            pr_warn!(
-                "host keeps {} fragments of a closed channel: {} pages each at most are lost until the device is reset\n",
-                pages,
-                comm.max_fragment(),
-            );
             return false;
         }
         let close = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);

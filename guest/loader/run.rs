@@ -93,7 +93,14 @@ impl Loader {
         });
         let refusal = self.listener.take_refusal();
         match (result, refusal) {
-            (Ok(()), _) => Outcome {
+            // The module lives with it.
+            (Ok(()), Some(refusal)) => Outcome {
+                result: Ok(()),
+                stage: bindings::VIRTIO_VESPER_STAGE_SHARE,
+                module,
+                text: explain::share(refusal),
+            },
+            (Ok(()), None) => Outcome {
                 result: Ok(()),
                 stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
                 module,

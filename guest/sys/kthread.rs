@@ -5,7 +5,6 @@
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
 use crate::bindings;
-use core::ptr;
 use kernel::{
     error::from_err_ptr,
     ffi,
@@ -62,7 +61,5 @@ unsafe extern "C" fn run<F: FnOnce()>(data: *mut ffi::c_void) -> ffi::c_int {
     KBox::into_inner(f)();
     // Nothing of ours is left on this stack.
     // SAFETY: The reference is the one that this thread was started with. This is a kernel thread.
-    unsafe {
-        bindings::__module_put_and_kthread_exit(ptr::from_ref(&THIS_MODULE).read().as_ptr(), 0)
-    }
+    unsafe { bindings::__module_put_and_kthread_exit(THIS_MODULE.as_ptr(), 0) }
 }

@@ -54,6 +54,9 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// The machine is back: as [`Driver::probe`].
     fn restore(this: ArcBorrow<'_, Self>, device: &Device) -> Result;
 
+    /// The device has changed its configuration. Hard interrupt context.
+    fn config_changed(this: ArcBorrow<'_, Self>);
+
     /// The device has used buffers of queue number `queue`. Hard interrupt context.
     fn used(this: ArcBorrow<'_, Self>, queue: u32);
 }
@@ -169,6 +172,7 @@ impl<T: Driver> Registration<T> {
             (*driver).feature_table_size = features.len() as u32;
             (*driver).probe = Some(probe::<T>);
             (*driver).remove = Some(remove::<T>);
+            (*driver).config_changed = Some(config_changed::<T>);
             (*driver).freeze = Some(freeze::<T>);
             (*driver).restore = Some(restore::<T>);
         }
@@ -247,6 +251,14 @@ unsafe extern "C" fn restore<T: Driver>(vdev: *mut bindings::virtio_device) -> f
         T::restore(data, device)?;
         Ok(0)
     })
+}
+
+/// # Safety
+///
+/// Called by the virtio core only, for a device that is bound to this driver.
+unsafe extern "C" fn config_changed<T: Driver>(vdev: *mut bindings::virtio_device) {
+    // SAFETY: As in `remove`.
+    T::config_changed(unsafe { data::<T>(vdev) });
 }
 
 /// The `callback` of every virtqueue.

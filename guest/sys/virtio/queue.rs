@@ -330,6 +330,19 @@ impl<T> Virtqueue<T> {
         unsafe { bindings::virtqueue_is_broken(self.vq.as_ptr()) }
     }
 
+    /// Says whether the device wants to be reset. Process context.
+    pub(crate) fn needs_reset(&self) -> bool {
+        // SAFETY: The device is there as long as its queues.
+        let status = unsafe { bindings::vesper_helper_virtio_get_status(self.owner.vdev.as_ptr()) };
+        u32::from(status) & bindings::VIRTIO_CONFIG_S_NEEDS_RESET != 0
+    }
+
+    /// Marks all queues of the device as broken: nothing more is taken from or given to it.
+    pub(crate) fn break_device(&self) {
+        // SAFETY: The device is there as long as its queues.
+        unsafe { bindings::virtio_break_device(self.owner.vdev.as_ptr()) };
+    }
+
     /// Number of entries.
     pub(crate) fn vring_size(&self) -> usize {
         // SAFETY: The queue exists as long as `self`.
