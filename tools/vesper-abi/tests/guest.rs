@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs the tests of those files of the guest module that need no kernel.
+
+#![allow(dead_code)] // The module takes more of them than their tests do.
+
+#[path = "../../../guest/loader/image.rs"]
+mod image;
+#[path = "../../../guest/text.rs"]
+mod text;
+#[path = "../../../guest/loader/transfer.rs"]
+mod transfer;
