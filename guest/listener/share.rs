@@ -127,8 +127,12 @@ impl Lender for Loans {
     fn over(&self, outcome: Result) {
         let mut count = self.count.lock();
         count.out = count.out.saturating_sub(1);
-        if let Err(e) = outcome {
-            count.refusal.get_or_insert(e);
+        match outcome {
+            // The device was reset, or the loan never got there: no word of the host's.
+            Ok(()) | Err(ENODEV) => (),
+            Err(e) => {
+                count.refusal.get_or_insert(e);
+            }
         }
         if count.ending && count.out == 0 {
             self.all_back.complete_all();
