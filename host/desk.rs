@@ -145,6 +145,11 @@ impl Desk {
         )
     }
 
+    /// Says whether a loan began after the last reset.
+    pub(crate) fn is_current(&self, notice: &Return) -> bool {
+        notice.epoch == self.lock().epoch
+    }
+
     /// A loan is over. Nothing is said of one that began before the last reset.
     pub(crate) fn loan_over(&self, notice: ListArc<Return>) {
         let mut inner = self.lock();
@@ -217,11 +222,15 @@ impl Desk {
             }
             return done.map(Some);
         }
-        if inner.broken {
+        if core::mem::replace(&mut inner.broken, false) {
+            let epoch = inner.epoch;
             drop(inner);
-            let done = put(out, VESPER_EVENT_BROKEN, 0, &[], &[])?;
-            self.lock().broken = false;
-            return Ok(Some(done));
+            let done = put(out, VESPER_EVENT_BROKEN, 0, &[], &[]);
+            if done.is_err() {
+                let mut inner = self.lock();
+                inner.broken |= epoch == inner.epoch;
+            }
+            return done.map(Some);
         }
         let Some(piece) = inner.loader.next_piece() else {
             return Ok(None);

@@ -48,6 +48,8 @@ struct Modules {
     // Before the directory in which they are.
     list: KVec<Module>,
     next_id: u64,
+    /// Number for the next one that makes room.
+    next_label: u64,
     /// The directory, until it is removed.
     entry: Option<Entry>,
 }
@@ -58,8 +60,8 @@ struct Module {
     name: [u8; NAME_LEN],
     /// Channels that are open in the guest.
     channels: usize,
-    /// Files that are there.
-    files: usize,
+    /// Names of the files that are there: debugfs would put it in the log if one came twice.
+    files: KVec<CString>,
     /// The guest's module is gone, and the directory has another name.
     renamed: bool,
     // Entries before what they point to, and before the directory in which they are.
@@ -81,10 +83,11 @@ fn entry_name(name: &[u8], mark: &str, number: u64) -> Result<CString> {
     CString::try_from_fmt(fmt!("{name}{mark}{number}"))
 }
 
-/// Renames `entry`, of which `name` is the proper name, to the first `<name>@<n>` that is free.
+/// Renames `entry`, of which `name` is the proper name, to the first `<name>@<n>` that is free, n
+/// not below `from`.
 /// Returns the new name, as much of it as fits.
-fn make_room(entry: &Entry, name: &[u8]) -> Result<[u8; NAME_LEN]> {
-    for n in 1..=u64::from(u16::MAX) {
+fn make_room(entry: &Entry, name: &[u8], from: u64) -> Result<[u8; NAME_LEN]> {
+    for n in from..from.saturating_add(u64::from(u16::MAX)) {
         let label = entry_name(name, "@", n)?;
         match entry.rename(&label) {
             Ok(()) => {
@@ -111,6 +114,7 @@ impl DomainDir {
                     Modules {
                         list: KVec::new(),
                         next_id: 1,
+                        next_label: 1,
                         entry: Some(entry),
                     },
                     "vesper::modules"
@@ -123,7 +127,7 @@ impl DomainDir {
     /// Gives up the name `name`; returns the new one.
     pub(crate) fn make_room(&self, name: &[u8]) -> Result<[u8; NAME_LEN]> {
         let modules = self.modules.lock();
-        make_room(modules.entry.as_ref().ok_or(ENODEV)?, name)
+        make_room(modules.entry.as_ref().ok_or(ENODEV)?, name, 1)
     }
 
     /// Removes the directory, with everything in it. Whoever still refers to this, as an open
@@ -143,6 +147,7 @@ impl DomainDir {
     ) -> Result<ChannelPlace> {
         let text = abi::name(name).ok_or(EINVAL)?;
         let mut modules = self.modules.lock();
+        let modules = &mut *modules;
         let mut found = None;
         for (at, module) in modules.list.iter_mut().enumerate() {
             if module.name != *name || module.renamed {
@@ -151,7 +156,8 @@ impl DomainDir {
             if module.channels != 0 {
                 found = Some(at);
             } else {
-                make_room(&module.entry, text)?;
+                make_room(&module.entry, text, modules.next_label)?;
+                modules.next_label = modules.next_label.wrapping_add(1);
                 module.renamed = true;
             }
             break;
@@ -169,7 +175,7 @@ impl DomainDir {
                         id,
                         name: *name,
                         channels: 0,
-                        files: 0,
+                        files: KVec::new(),
                         renamed: false,
                         metadata: None,
                         entry,
@@ -224,6 +230,17 @@ impl DomainDir {
         Ok(())
     }
 
+    /// Bytes of metadata that are kept only for files whose channel is closed.
+    pub(crate) fn kept_text(&self) -> usize {
+        let modules = self.modules.lock();
+        modules
+            .list
+            .iter()
+            .filter(|m| m.channels == 0)
+            .filter_map(|m| m.metadata.as_ref())
+            .fold(0usize, |sum, (_, text)| sum.saturating_add(text.len()))
+    }
+
     fn leave(&self, id: u64, change: impl FnOnce(&mut Module)) {
         let mut modules = self.modules.lock();
         if let Some(module) = modules.list.iter_mut().find(|m| m.id == id) {
@@ -237,7 +254,7 @@ impl Modules {
     /// Removes the directories that nobody needs. Nothing opened in them takes `modules`, so the
     /// lock may be held.
     fn sweep(&mut self) {
-        self.list.retain(|m| m.channels != 0 || m.files != 0);
+        self.list.retain(|m| m.channels != 0 || !m.files.is_empty());
     }
 }
 
@@ -281,12 +298,18 @@ impl ChannelPlace {
             .iter_mut()
             .find(|m| m.id == self.id)
             .ok_or(ENOENT)?;
+        if module.files.iter().any(|n| **n == *name) {
+            return Err(EEXIST);
+        }
+        let listed = entry_name(abi::name(channel).ok_or(EINVAL)?, "", u64::from(number))?;
+        module.files.reserve(1, GFP_KERNEL_ACCOUNT)?;
         let entry = relay_file::create(owner, &name, &module.entry)?;
         let inode = entry.inode()?;
-        module.files = module.files.wrapping_add(1);
+        module.files.push(listed, GFP_KERNEL_ACCOUNT)?;
         Ok((
             FilePlace {
                 entry: Some(entry),
+                name,
                 dir: self.dir.clone(),
                 id: self.id,
             },
@@ -305,6 +328,7 @@ impl Drop for ChannelPlace {
 /// A relay file; dropping it removes it, and then the directory if it was the last.
 pub(crate) struct FilePlace {
     entry: Option<Entry>,
+    name: CString,
     dir: Arc<DomainDir>,
     id: u64,
 }
@@ -313,8 +337,9 @@ impl Drop for FilePlace {
     fn drop(&mut self) {
         // First the file, then the directory.
         self.entry = None;
+        let name = &self.name;
         self.dir
-            .leave(self.id, |m| m.files = m.files.saturating_sub(1));
+            .leave(self.id, |m| m.files.retain(|n| **n != **name));
     }
 }
 

@@ -80,9 +80,13 @@ bool vesper_helper_mapped_file(unsigned long addr)
 	return file;
 }
 
-void vesper_helper_inode_lock(struct inode *inode)
+/*
+ * Killable, and for a worker that means no more than that its wait for a
+ * reader, who may have all the time in the world, is no hung task.
+ */
+int vesper_helper_inode_lock(struct inode *inode)
 {
-	inode_lock(inode);
+	return inode_lock_killable(inode);
 }
 
 void vesper_helper_inode_unlock(struct inode *inode)

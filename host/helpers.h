@@ -21,7 +21,7 @@ void *vesper_helper_vmap(struct page **pages, unsigned int count);
 void vesper_helper_copy(void *to, const void *from, size_t len);
 unsigned long vesper_helper_page_to_pfn(struct page *page);
 bool vesper_helper_mapped_file(unsigned long addr);
-void vesper_helper_inode_lock(struct inode *inode);
+int vesper_helper_inode_lock(struct inode *inode);
 void vesper_helper_inode_unlock(struct inode *inode);
 struct inode *vesper_helper_dentry_inode(struct dentry *dentry);
 struct inode *vesper_helper_file_inode(struct file *file);

@@ -39,6 +39,10 @@ pub(crate) struct Limits {
     pub(crate) max_buffer_pages: usize,
     /// Pages that a domain lends at a time.
     pub(crate) max_lent_pages: usize,
+    /// Bytes kept of a domain for its readers, metadata included.
+    pub(crate) max_kept_bytes: usize,
+    /// Domains without a VMM.
+    pub(crate) max_dead: usize,
     /// Loader requests of a domain.
     pub(crate) max_requests: usize,
 }
@@ -113,6 +117,22 @@ impl Host {
         self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
         // Open files may keep the domain for as long as they like.
         domain.dir().remove();
+    }
+
+    /// Has the oldest dead domains thrown away, if there are too many.
+    pub(crate) fn trim(&self) {
+        loop {
+            let domains = self.domains.lock();
+            let dead = |d: &&Arc<Domain>| d.is_kept();
+            if domains.iter().filter(dead).count() <= self.limits.max_dead {
+                return;
+            }
+            let Some(oldest) = domains.iter().find(dead).cloned() else {
+                return;
+            };
+            drop(domains);
+            oldest.reap();
+        }
     }
 
     /// Domain number `at`.

@@ -321,6 +321,25 @@ impl Listener {
         self.buffers.get(at).cloned()
     }
 
+    /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
+    /// Returns how many.
+    pub(crate) fn trim(&self, limit: usize) -> usize {
+        let sum = |sum: usize, b: &Arc<Buffer>| sum.saturating_add(b.kept_bytes());
+        let mut kept = self.buffers.iter().fold(0, sum);
+        let mut reaped = 0usize;
+        for buffer in self.buffers.iter() {
+            if kept <= limit {
+                break;
+            }
+            let bytes = buffer.kept_bytes();
+            if buffer.reap() {
+                kept = kept.saturating_sub(bytes);
+                reaped = reaped.wrapping_add(1);
+            }
+        }
+        reaped
+    }
+
     /// A buffer whose pages are still to be given back.
     pub(crate) fn going(&self) -> Option<Arc<Buffer>> {
         self.buffers.iter().find(|b| b.is_going()).cloned()

@@ -2,7 +2,8 @@
 
 //! Messages of the device ABI: taken apart and put together.
 //!
-//! `core` only, so that user space tests and fuzzes it. A message is parsed from a private copy;
+//! `core` only, so that user space tests and fuzzes it: a crate there brings `abi` and `bindings`
+//! of its own and includes this file by path. A message is parsed from a private copy;
 //! what is returned obeys the header's rules about lengths, reserved fields and names, and nothing
 //! else is promised.
 //!
@@ -81,7 +82,7 @@ pub(crate) struct Hello {
     pub(crate) vermagic: [u8; RELEASE_LEN],
 }
 
-/// A channel that comes to be.
+/// A channel that comes to be. Its uuid stands in each packet too, and concerns only readers.
 #[derive(Clone, Copy)]
 pub(crate) struct Open {
     /// `VIRTIO_VESPER_CHAN_*`, unchecked.
@@ -92,8 +93,6 @@ pub(crate) struct Open {
     pub(crate) n_subbufs: u32,
     /// Highest buffer plus one, unchecked.
     pub(crate) nr_buffers: u32,
-    /// Of the trace.
-    pub(crate) uuid: [u8; 16],
     /// Owner, a name by the rule.
     pub(crate) module: [u8; NAME_LEN],
     /// Base name, a name by the rule.
@@ -278,7 +277,6 @@ fn open(bytes: &[u8]) -> Result<Open, Fault> {
         subbuf_size: u32_at(bytes, offset_of!(T, subbuf_size)),
         n_subbufs: u32_at(bytes, offset_of!(T, n_subbufs)),
         nr_buffers: u32_at(bytes, offset_of!(T, nr_buffers)),
-        uuid: array_at(bytes, offset_of!(T, uuid)),
         module: name(bytes, offset_of!(T, module))?,
         channel: name(bytes, offset_of!(T, channel))?,
     })
@@ -506,3 +504,7 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "message/tests.rs"]
+mod tests;

@@ -59,6 +59,14 @@ module! {
             default: 262144,
             description: "pages a guest may have lent",
         },
+        max_kept_mib: u32 {
+            default: 256,
+            description: "MiB kept of a guest for readers after the guest gave them back",
+        },
+        max_dead: u32 {
+            default: 16,
+            description: "guests that are gone of which unread data is kept",
+        },
         max_requests: u32 {
             default: 16,
             description: "load and unload requests of a guest under way",
@@ -89,14 +97,20 @@ impl kernel::Module for VesperHost {
             max_channels: *module_parameters::max_channels.value_ref() as usize,
             max_buffer_pages: *module_parameters::max_buffer_pages.value_ref() as usize,
             max_lent_pages: *module_parameters::max_lent_pages.value_ref() as usize,
+            max_kept_bytes: (*module_parameters::max_kept_mib.value_ref() as usize) << 20,
+            max_dead: *module_parameters::max_dead.value_ref() as usize,
             max_requests: *module_parameters::max_requests.value_ref() as usize,
         })?);
+        // The node that anybody but the operator may come to have opens last, when nothing can
+        // fail any more.
+        let control = KBox::pin_init(Device::register(c"vesper", host.0.clone()), GFP_KERNEL)?;
+        let attach = KBox::pin_init(
+            Device::register(c"vesper-attach", host.0.clone()),
+            GFP_KERNEL,
+        )?;
         Ok(Self {
-            _attach: KBox::pin_init(
-                Device::register(c"vesper-attach", host.0.clone()),
-                GFP_KERNEL,
-            )?,
-            _control: KBox::pin_init(Device::register(c"vesper", host.0.clone()), GFP_KERNEL)?,
+            _attach: attach,
+            _control: control,
             _host: host,
         })
     }

@@ -50,6 +50,14 @@ impl Metadata {
         }
         Ok(section.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?)
     }
+
+    /// Bytes in all sections.
+    pub(crate) fn len(&self) -> usize {
+        self.sections
+            .lock()
+            .iter()
+            .fold(0usize, |sum, s| sum.saturating_add(s.len()))
+    }
 }
 
 impl Text for Metadata {

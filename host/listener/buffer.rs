@@ -53,6 +53,9 @@ use kernel::{
 /// its own memory makes it.
 const CHUNK: usize = 64 << 10;
 
+/// More sub-buffers than any guest can have produced; far from where the count would wrap.
+const MAX_PRODUCED: u64 = 1 << 62;
+
 /// What a buffer is called and how it is shaped.
 #[derive(Clone, Copy)]
 pub(crate) struct Spec {
@@ -76,6 +79,8 @@ pub(super) struct Source {
     pub(super) live: bool,
     /// The index page could not be true.
     pub(super) violated: bool,
+    /// What is unread is to be thrown away.
+    pub(super) reap: bool,
     /// The copy that the reader is about to be switched to.
     pub(super) next: Option<Kept>,
     /// The copy that the reader has been switched to.
@@ -86,6 +91,8 @@ pub(super) struct Source {
     pub(super) cut: Option<u64>,
     /// There was no memory for any copy: the pages go without.
     pub(super) without: bool,
+    /// There was none, but the pages can stay.
+    pub(super) pinned: bool,
     /// Tell the VMM when the pages are given back.
     pub(super) tell: bool,
     /// No more will come.
@@ -134,7 +141,7 @@ impl Buffer {
         // Whoever was the host before may have read some of it.
         let consumed = lent.index().consumed();
         let produced = lent.index().produced();
-        if !spec.geometry.produced_ok(consumed, consumed, produced) {
+        if produced > MAX_PRODUCED || !spec.geometry.produced_ok(consumed, consumed, produced) {
             return Err(EPROTO);
         }
         let start = lent.data().start();
@@ -152,11 +159,13 @@ impl Buffer {
                         lent: None,
                         live: false,
                         violated: false,
+                        reap: false,
                         next: None,
                         kept: None,
                         tail: None,
                         cut: None,
                         without: false,
+                        pinned: false,
                         tell: false,
                         ended: false,
                         lost: 0,
@@ -325,7 +334,7 @@ impl Buffer {
     /// produced yet.
     fn consume(&self, consumed: u64) -> Result {
         let inode = self.inode.as_ref().ok_or(EAGAIN)?;
-        let guard = inode.lock();
+        let guard = inode.lock()?;
         if consumed < self.relay.consumed() || consumed > self.relay.produced() {
             return Err(EINVAL);
         }

@@ -42,8 +42,8 @@ use kernel::{
 pub(crate) enum Why {
     /// The guest wants it back.
     Unshare,
-    /// The guest broke the protocol.
-    Broken,
+    /// The guest leaves, or broke off: what can be kept is kept.
+    Leave,
     /// The guest starts anew and will write to its memory.
     Reset,
     /// The VMM is gone; nobody will write to the pages.
@@ -79,7 +79,10 @@ impl Buffer {
                 return Err(err);
             }
             // The pages stay pinned, and are what is read.
-            Err(_) if why == Why::Death => None,
+            Err(_) if why == Why::Death => {
+                source.pinned = true;
+                None
+            }
             // The guest will write over them: what is unread is lost.
             Err(_) => {
                 warn_limited!("no memory to keep what is unread\n");
@@ -89,7 +92,7 @@ impl Buffer {
             }
         };
         source.live = false;
-        source.tell = matches!(why, Why::Unshare | Why::Broken);
+        source.tell = matches!(why, Why::Unshare | Why::Leave);
         drop(source);
         if let Some(fault) = fault {
             self.domain.broken(fault);
@@ -120,7 +123,7 @@ impl Buffer {
         };
         let closed = end.wrapping_sub(first) as usize;
         let count = closed.wrapping_add(usize::from(tail.is_some()));
-        let partial = matches!(why, Why::Reset | Why::Broken);
+        let partial = matches!(why, Why::Reset | Why::Leave);
         let (kept, pages, room) = match Kept::new(geometry, first, count, partial) {
             Ok(made) => made,
             Err(err) => {
@@ -201,9 +204,18 @@ impl Buffer {
         let Some(inode) = self.inode.as_ref() else {
             return;
         };
-        let guard = inode.lock();
+        let guard = loop {
+            if let Ok(guard) = inode.lock() {
+                break guard;
+            }
+        };
         let mut source = self.source.lock();
-        if source.live || source.ended {
+        if source.ended && source.reap {
+            // Under the lock, so that nobody is in the middle of reading what goes.
+            self.relay.set_consumed(self.relay.produced(), &guard);
+        }
+        let detached = source.next.is_some() || source.without || source.pinned;
+        if source.live || source.ended || !detached {
             return;
         }
         let mut given = None;
@@ -265,13 +277,27 @@ impl Buffer {
         drop(file);
     }
 
+    /// Has what is unread thrown away, if no more will come. Returns whether it was to be had.
+    pub(crate) fn reap(self: &Arc<Self>) -> bool {
+        let mut source = self.source.lock();
+        if !source.ended || source.reap {
+            return false;
+        }
+        source.reap = true;
+        drop(source);
+        // A worker does it: it may have to wait for a reader.
+        self.as_arc_borrow().queue();
+        true
+    }
+
     /// Bytes of host memory it takes, or of pinned memory that outlived its guest.
     pub(crate) fn kept_bytes(&self) -> usize {
         let source = self.source.lock();
-        match (&source.kept, &source.next, &source.lent) {
-            (Some(kept), _, _) | (None, Some(kept), _) => kept.bytes(),
-            (None, None, Some(_)) if !source.live => self.spec.geometry.bytes(),
-            _ => 0,
+        match (&source.kept, &source.lent) {
+            _ if !source.ended || source.reap => 0,
+            (Some(kept), _) => kept.bytes(),
+            (None, Some(_)) => self.spec.geometry.bytes(),
+            (None, None) => 0,
         }
     }
 
@@ -300,6 +326,8 @@ impl WorkItem for Buffer {
         this.switch();
         if this.remove_if_drained() {
             this.domain.forget(&this);
+        } else {
+            this.domain.trim();
         }
     }
 }

@@ -110,6 +110,11 @@ impl Loan {
         self.pinned.len()
     }
 
+    /// Says whether it began after the last reset.
+    pub(crate) fn is_current(&self, desk: &Desk) -> bool {
+        desk.is_current(&self.notice)
+    }
+
     /// Ends the loan and tells the VMM.
     pub(crate) fn give_back(self, desk: &Desk) {
         let Self {

@@ -18,6 +18,12 @@ use kernel::{
     str::CStr, //
 };
 
+/// Says whether lockdown keeps debugfs to files that can only be read.
+pub(super) fn locked_down() -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::security_locked_down(bindings::lockdown_reason_LOCKDOWN_DEBUGFS) != 0 }
+}
+
 /// A directory or a file; dropping it removes it, a directory with everything in it.
 pub(crate) struct Entry(NonNull<bindings::dentry>);
 

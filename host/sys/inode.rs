@@ -41,13 +41,15 @@ impl Inode {
     }
 
     /// Takes the lock, which relay's read holds while it copies to the user: this can take for
-    /// ever.
-    pub(crate) fn lock(&self) -> InodeGuard<'_> {
+    /// ever. `EINTR` if the caller is killed meanwhile, which a worker never is.
+    pub(crate) fn lock(&self) -> Result<InodeGuard<'_>> {
         // SAFETY: We hold a reference.
-        unsafe { bindings::vesper_helper_inode_lock(self.0.as_ptr()) };
-        InodeGuard {
-            inode: self,
-            _not_send: NotThreadSafe,
+        match unsafe { bindings::vesper_helper_inode_lock(self.0.as_ptr()) } {
+            0 => Ok(InodeGuard {
+                inode: self,
+                _not_send: NotThreadSafe,
+            }),
+            _ => Err(EINTR),
         }
     }
 

@@ -10,7 +10,10 @@
 //! C header: [`include/linux/relay.h`](srctree/include/linux/relay.h)
 
 use super::{
-    debugfs::Entry,
+    debugfs::{
+        self,
+        Entry, //
+    },
     relay::Relay, //
 };
 use crate::bindings;
@@ -88,6 +91,15 @@ impl<T: Owner> Vtable<T> {
         ..pin_init::zeroed()
     };
 
+    /// For a kernel that is locked down, which refuses to open a file that can be mapped or has
+    /// ioctls.
+    const READ_ONLY: bindings::file_operations = bindings::file_operations {
+        unlocked_ioctl: None,
+        compat_ioctl: None,
+        mmap: None,
+        ..Self::FOPS
+    };
+
     const VM_OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
         ..pin_init::zeroed()
@@ -132,15 +144,18 @@ impl<T: Owner> Vtable<T> {
     ///
     /// Called by the VFS for the last user of a file opened by `open`.
     unsafe extern "C" fn release(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: The file holds a reference until the end of this function.
-        let owner = unsafe { Arc::from_raw(Arc::as_ptr(&Self::owner_of_file(file).into())) };
+        // SAFETY: relay's open put the buffer there; this takes over the file's reference.
+        let owner = unsafe {
+            let buf = (*file).private_data.cast::<bindings::rchan_buf>();
+            Arc::from_raw((*(*buf).chan).private_data.cast_const().cast::<T>())
+        };
         // SAFETY: The static exists.
         if let Some(release) = unsafe { bindings::relay_file_operations.release } {
             // SAFETY: Opened by relay's open. This puts no last reference, by the invariants of
             // `Relay`.
             unsafe { release(inode, file) };
         }
-        drop::<Arc<T>>(owner);
+        drop(owner);
         0
     }
 
@@ -265,6 +280,10 @@ pub(crate) fn create<T: Owner>(owner: &Arc<T>, name: &CStr, parent: &Entry) -> R
     let relay = owner.relay();
     // SAFETY: No file exists yet: callers create one only.
     unsafe { relay.set_owner(Arc::as_ptr(owner).cast::<c_void>()) };
+    let fops = match debugfs::locked_down() {
+        true => &Vtable::<T>::READ_ONLY,
+        false => &Vtable::<T>::FOPS,
+    };
     // SAFETY: `i_private` is what relay's functions expect. The owner outlives the entry.
-    unsafe { Entry::file(name, parent, relay.as_private(), &Vtable::<T>::FOPS) }
+    unsafe { Entry::file(name, parent, relay.as_private(), fops) }
 }

@@ -17,9 +17,12 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <linux/userfaultfd.h>
 
 #include "ktap.h"
 #include "vmm.h"
@@ -30,16 +33,19 @@
 #define SUBBUF		8192
 #define N_SUBBUFS	4
 
+/* Where nothing is; not static, so that the compiler cannot know. */
+void *bad_address = (void *)8;
+
 /* Attached, greeted, one channel of one buffer, shared. */
 struct setup {
 	struct vmm vmm;
 	struct ring ring;
-	uint32_t channel;
+	__u32 channel;
 	char path[PATH_MAX];
 };
 
-static int setup_with(struct setup *s, const char *name, uint32_t flags,
-		      uint32_t subbuf_size, uint32_t n_subbufs)
+static int setup_with(struct setup *s, const char *name, __u32 flags,
+		      __u32 subbuf_size, __u32 n_subbufs)
 {
 	CHECK(!vmm_open(&s->vmm, name));
 	CHECK_EQ(vmm_hello(&s->vmm, 2), 0);
@@ -100,19 +106,19 @@ static int poll_fd(int fd, int timeout_ms)
 }
 
 /* Checks records numbered from @from on; returns the number after the last. */
-static long long check_records(const uint8_t *bytes, size_t len, uint32_t size,
-			       uint64_t from)
+static long long check_records(const __u8 *bytes, size_t len, __u32 size,
+			       __u64 from)
 {
 	if (len % size)
 		return -1;
 	for (size_t at = 0; at < len; at += size) {
-		uint64_t number;
+		__u64 number;
 
 		memcpy(&number, bytes + at, sizeof(number));
 		if (number != from)
 			return -1;
-		for (uint32_t i = sizeof(number); i < size; i++)
-			if (bytes[at + i] != (uint8_t)number)
+		for (__u32 i = sizeof(number); i < size; i++)
+			if (bytes[at + i] != (__u8)number)
 				return -1;
 		from++;
 	}
@@ -141,13 +147,13 @@ static int test_attach(void)
 	CHECK_EQ(attach.abi_version, VESPER_ABI_VERSION);
 	for (unsigned int i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
 		memset(attach.name, 0, sizeof(attach.name));
-		strcpy((char *)attach.name, bad[i]);
+		snprintf((char *)attach.name, VESPER_NAME_LEN, "%s", bad[i]);
 		CHECK_ERR(ioctl(fd, VESPER_IOC_ATTACH, &attach), EINVAL);
 	}
 	memset(attach.name, 'a', sizeof(attach.name));
 	CHECK_ERR(ioctl(fd, VESPER_IOC_ATTACH, &attach), EINVAL);
 	memset(attach.name, 0, sizeof(attach.name));
-	strcpy((char *)attach.name, DOMAIN);
+	snprintf((char *)attach.name, VESPER_NAME_LEN, DOMAIN);
 	attach.flags = 1;
 	CHECK_ERR(ioctl(fd, VESPER_IOC_ATTACH, &attach), EINVAL);
 	attach.flags = 0;
@@ -175,8 +181,7 @@ static int test_attach(void)
 
 static int test_read(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
-	void * volatile bad = (void *)8;
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct setup s;
 	ssize_t got;
 	int fd;
@@ -207,7 +212,7 @@ static int test_read(void)
 	CHECK_EQ(poll_fd(fd, 0), POLLIN);
 	for (got = 0; got < 100 * 100; got++) {
 		if (got == 5000)
-			CHECK_ERR(read(fd, bad, 1), EFAULT);
+			CHECK_ERR(read(fd, bad_address, 1), EFAULT);
 		CHECK_EQ(read(fd, bytes + got, 1), 1);
 	}
 	CHECK_EQ(check_records(bytes, got, 100, 100), 200);
@@ -220,10 +225,10 @@ static int test_read(void)
 
 static int test_laps(void)
 {
-	uint8_t bytes[3 * 5000];
+	__u8 bytes[3 * 5000];
 	size_t have = 0;
 	struct setup s;
-	uint64_t next = 0;
+	__u64 next = 0;
 	int fd;
 
 	if (setup(&s))
@@ -268,7 +273,7 @@ static int test_laps(void)
 
 static int test_full(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct vesper_position pos;
 	unsigned int room;
 	struct setup s;
@@ -307,7 +312,7 @@ static int test_map(void)
 {
 	size_t size = SUBBUF * N_SUBBUFS;
 	struct vesper_position pos;
-	uint8_t *map;
+	__u8 *map;
 	struct setup s;
 	int fd;
 
@@ -380,7 +385,7 @@ static void *write_later(void *arg)
 static int test_poll_wakes(void)
 {
 	pthread_t thread;
-	uint8_t bytes[64];
+	__u8 bytes[64];
 	struct setup s;
 	int fd;
 
@@ -401,7 +406,7 @@ static int test_poll_wakes(void)
 static int test_unshare(void)
 {
 	size_t size = SUBBUF * N_SUBBUFS;
-	uint8_t bytes[N_SUBBUFS * SUBBUF], *map;
+	__u8 bytes[N_SUBBUFS * SUBBUF], *map;
 	struct vesper_position pos;
 	struct vesper_event event;
 	struct setup s;
@@ -485,7 +490,7 @@ static int count_domain(const char *name, struct vesper_domain *found)
 	if (fd < 0 || ioctl(fd, VESPER_IOC_DOMAINS, &list))
 		return -1;
 	close(fd);
-	for (uint32_t i = 0; i < list.count; i++) {
+	for (__u32 i = 0; i < list.count; i++) {
 		if (strcmp((char *)domains[i].name, name))
 			continue;
 		*found = domains[i];
@@ -497,7 +502,7 @@ static int count_domain(const char *name, struct vesper_domain *found)
 /* The VMM dies; a new one takes the name. */
 static int test_death(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct vesper_domain domain;
 	struct setup s, next;
 	char renamed[PATH_MAX];
@@ -548,11 +553,11 @@ static int test_death(void)
 
 static int test_reset(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct vesper_domain domain;
 	struct vesper_event event;
 	struct setup s;
-	uint32_t id;
+	__u32 id;
 	ssize_t got;
 	int fd;
 
@@ -586,7 +591,7 @@ static int test_reset(void)
 static int test_ctf_tail(void)
 {
 	struct virtio_vesper_packet head;
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct setup s;
 	ssize_t got;
 	int fd;
@@ -635,7 +640,7 @@ static int test_ctf_tail(void)
 }
 
 /* Takes messages for the guest's loader until @want; returns its id. */
-static long long loader_message(struct vmm *vmm, uint16_t want, void *body,
+static long long loader_message(struct vmm *vmm, __u16 want, void *body,
 				size_t room, size_t *len)
 {
 	struct vesper_event event;
@@ -670,7 +675,7 @@ static void *request_thread(void *arg)
 }
 
 static void start_load(struct request *r, const char *module, void *image,
-		       uint32_t len, const char *params, uint32_t timeout_ms)
+		       __u32 len, const char *params, __u32 timeout_ms)
 {
 	memset(r, 0, sizeof(*r));
 	r->load.image = (uintptr_t)image;
@@ -678,12 +683,12 @@ static void start_load(struct request *r, const char *module, void *image,
 	r->load.params = (uintptr_t)params;
 	r->load.params_len = strlen(params);
 	r->load.timeout_ms = timeout_ms;
-	strcpy((char *)r->load.domain, DOMAIN);
-	strcpy((char *)r->load.module, module);
+	snprintf((char *)r->load.domain, VESPER_NAME_LEN, DOMAIN);
+	snprintf((char *)r->load.module, VESPER_NAME_LEN, "%s", module);
 	pthread_create(&r->thread, NULL, request_thread, r);
 }
 
-static int list_modules(struct vesper_module *modules, uint32_t capacity)
+static int list_modules(struct vesper_module *modules, __u32 capacity)
 {
 	struct vesper_list list = {
 		.capacity = capacity,
@@ -698,7 +703,7 @@ static int list_modules(struct vesper_module *modules, uint32_t capacity)
 	return ret ? -1 : (int)list.count;
 }
 
-static int unload(const char *module, uint32_t timeout_ms)
+static int unload(const char *module, __u32 timeout_ms)
 {
 	struct vesper_unload unload = {
 		.timeout_ms = timeout_ms,
@@ -706,7 +711,7 @@ static int unload(const char *module, uint32_t timeout_ms)
 	};
 	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), ret, err;
 
-	strcpy((char *)unload.module, module);
+	snprintf((char *)unload.module, VESPER_NAME_LEN, "%s", module);
 	ret = ioctl(fd, VESPER_IOC_UNLOAD, &unload);
 	err = errno;
 	close(fd);
@@ -729,9 +734,9 @@ static int test_load(void)
 		struct virtio_vesper_load load;
 		struct virtio_vesper_data data;
 		struct virtio_vesper_unload unload;
-		uint8_t bytes[VESPER_MAX_MESSAGE];
+		__u8 bytes[VESPER_MAX_MESSAGE];
 	} msg;
-	static uint8_t image[100000], got[sizeof(image) + 16];
+	static __u8 image[100000], got[sizeof(image) + 16];
 	struct vesper_module modules[4];
 	struct vesper_event event;
 	struct request r, second;
@@ -824,7 +829,7 @@ static int test_load(void)
 /* Requests given up, before and after they have begun; death of the VMM. */
 static int test_load_abandoned(void)
 {
-	uint8_t image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
+	__u8 image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
 	struct vesper_module modules[4];
 	struct vesper_event event;
 	struct request r;
@@ -894,7 +899,7 @@ static int expect_broken(struct vmm *vmm)
 
 static int test_violations(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct virtio_vesper_open msg = {};
 	struct vesper_message m = { .queue = VIRTIO_VESPER_VQ_CONTROL };
 	struct setup s;
@@ -976,7 +981,7 @@ static int test_violations(void)
 static int test_open_refusals(void)
 {
 	struct vmm vmm;
-	uint32_t id;
+	__u32 id;
 
 #define OPEN(flags, size, n, bufs) \
 	vmm_open_channel(&vmm, "m", "c", flags, size, n, bufs, NULL)
@@ -1039,7 +1044,7 @@ static int test_lend(void)
 	struct vesper_segment seg, many[2];
 	struct setup s;
 	struct ring big;
-	uint32_t id;
+	__u32 id;
 	FILE *f;
 	char *file;
 	int fd;
@@ -1123,7 +1128,7 @@ static int test_lend(void)
 /* What was pinned by a process that dies is let go. */
 static int test_kill(void)
 {
-	uint8_t bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct vesper_domain domain;
 	int pipes[2], fd, status;
 	char byte;
@@ -1165,7 +1170,7 @@ static int test_kill(void)
 static int test_memlock(void)
 {
 	struct vmm vmm;
-	uint32_t id;
+	__u32 id;
 	int status;
 	pid_t pid;
 
@@ -1204,7 +1209,7 @@ static int test_lists(void)
 {
 	struct vesper_info info;
 	struct vesper_buffer buffers[2];
-	uint8_t small[3][16], large[300];
+	__u8 small[3][16], large[300];
 	struct vesper_list list = {
 		.capacity = 2,
 		.entry_size = sizeof(*buffers),
@@ -1250,11 +1255,334 @@ static int test_lists(void)
 	list.entry_size = 0;
 	CHECK_ERR(ioctl(fd, VESPER_IOC_BUFFERS_OF, &list), EINVAL);
 	list.entry_size = 16;
-	strcpy((char *)list.domain, "nobody");
+	snprintf((char *)list.domain, VESPER_NAME_LEN, "nobody");
 	CHECK_ERR(ioctl(fd, VESPER_IOC_BUFFERS_OF, &list), ENODEV);
 	CHECK_ERR(ioctl(fd, VESPER_IOC_MODULES, &list), ENODEV);
 	close(fd);
 	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* Memory in which every access waits until it is told otherwise. */
+struct trap {
+	int uffd;
+	void *mem;
+};
+
+static int trap_init(struct trap *trap)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	trap->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api))
+		return KSFT_SKIP;
+	trap->mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)trap->mem;
+	reg.range.len = PAGE;
+	return ioctl(trap->uffd, UFFDIO_REGISTER, &reg) ? KSFT_SKIP : KSFT_PASS;
+}
+
+static int trap_release(struct trap *trap)
+{
+	struct uffdio_zeropage zero = {
+		.range = { (uintptr_t)trap->mem, PAGE },
+	};
+
+	return ioctl(trap->uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
+struct stuck {
+	int fd;
+	struct trap trap;
+	ssize_t got;
+	pthread_t thread;
+};
+
+static void *stuck_thread(void *arg)
+{
+	struct stuck *stuck = arg;
+
+	stuck->got = read(stuck->fd, stuck->trap.mem, 100);
+	return NULL;
+}
+
+static long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
+}
+
+/* A reader that is stuck holds up nobody: not a reset, not the guest's return. */
+static int test_stuck_reader(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	struct vesper_event event;
+	struct stuck stuck;
+	struct setup s;
+	long long start;
+	ssize_t got;
+	__u32 id;
+	int ret;
+
+	ret = trap_init(&stuck.trap);
+	if (ret)
+		return ret;
+	if (setup(&s))
+		return KSFT_FAIL;
+	stuck.fd = open(s.path, O_RDONLY);
+	CHECK(stuck.fd >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 150, 100), 150);
+	pthread_create(&stuck.thread, NULL, stuck_thread, &stuck);
+	usleep(300000);
+
+	start = now_ms();
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
+	CHECK(now_ms() - start < 5000);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	/* The page being read stays pinned, and with it all of the buffer. */
+	CHECK_EQ(domain.lent_pages, SUBBUF * N_SUBBUFS / PAGE + 1);
+	memset(s.ring.data + 100, 0xee, SUBBUF * N_SUBBUFS - 100);
+	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);
+	CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, SUBBUF,
+				  N_SUBBUFS, 2, &id), 0);
+	CHECK(!trap_release(&stuck.trap));
+	pthread_join(stuck.thread, NULL);
+	CHECK_EQ(stuck.got, 100);
+	for (int i = 0; i < 500 && domain.lent_pages; i++) {
+		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+		usleep(10000);
+	}
+	CHECK_EQ(domain.lent_pages, 0);
+	/* No word of loans that the reset ended. */
+	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 100), ETIME);
+	got = read(stuck.fd, bytes, sizeof(bytes));
+	CHECK_EQ(got, 149 * 100);
+	CHECK_EQ(check_records(bytes, got, 100, 1), 150);
+	close(stuck.fd);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* Modules come and go, and nobody reads: what is kept stays within bounds. */
+static int test_repeat_unread(void)
+{
+	struct vesper_module modules[300];
+	struct setup s;
+	int count;
+
+	CHECK(!vmm_open(&s.vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&s.vmm, 1), 0);
+	CHECK(!ring_init(&s.ring, &s.vmm, 0, 0, 1 << 20, 4, false));
+	/* 3 MiB each; 256 MiB is what the module keeps unless told otherwise. */
+	for (int i = 0; i < 120; i++) {
+		struct ring *r = &s.ring;
+
+		CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, 1 << 20,
+					  4, 1, &r->channel), 0);
+		memset(r->index, 0, PAGE);
+		r->index->version = VIRTIO_VESPER_INDEX_VERSION;
+		r->index->n_subbufs = 4;
+		r->used = 0;
+		r->loans = 0;
+		CHECK_EQ(ring_share(r), 0);
+		CHECK_EQ(ring_write_numbered(r, 5 << 19 >> 12, 4096),
+			 5 << 19 >> 12);
+		CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE,
+					r->channel, 0), 0);
+		CHECK(!vmm_take_returns(&s.vmm, r->loans));
+		CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_CLOSE,
+					r->channel,
+					VIRTIO_VESPER_ALL_BUFFERS), 0);
+	}
+	for (int i = 0; i < 100; i++) {
+		count = list_modules(modules, 300);
+		if (count <= 85)
+			break;
+		usleep(50000);
+	}
+	CHECK_EQ(count, 85);
+	CHECK_EQ(modules[0].state, VESPER_MODULE_DRAINING);
+	CHECK(!exists(DEBUGFS "/" DOMAIN "/" MODULE "@1"));
+	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@119"));
+	vmm_close(&s.vmm);
+	ring_free(&s.ring);
+	return KSFT_PASS;
+}
+
+static void on_signal(int nr)
+{
+	(void)nr;
+}
+
+static int test_signal(void)
+{
+	struct request r;
+	struct vmm vmm;
+	__u8 image[1] = {};
+	int status, fd;
+	pid_t pid;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		struct sigaction act = { .sa_handler = on_signal };
+
+		sigaction(SIGALRM, &act, NULL);
+		memset(&r, 0, sizeof(r));
+		r.load.image = (uintptr_t)image;
+		r.load.image_len = 1;
+		snprintf((char *)r.load.domain, VESPER_NAME_LEN, DOMAIN);
+		snprintf((char *)r.load.module, VESPER_NAME_LEN, "m");
+		fd = open("/dev/vesper", O_RDWR);
+		ualarm(200000, 0);
+		if (ioctl(fd, VESPER_IOC_LOAD, &r.load) != -1 || errno != EINTR)
+			_exit(1);
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	vmm_close(&vmm);
+	return KSFT_PASS;
+}
+
+/* Everything at once, for some seconds; the kernel must only survive it. */
+struct storm {
+	struct setup s;
+	bool stop;
+};
+
+static bool stopped(struct storm *storm)
+{
+	return __atomic_load_n(&storm->stop, __ATOMIC_RELAXED);
+}
+
+static void *storm_reader(void *arg)
+{
+	struct storm *storm = arg;
+	char bytes[3000];
+
+	while (!stopped(storm)) {
+		int fd = open(storm->s.path, O_RDONLY);
+		void *map;
+
+		if (fd < 0)
+			continue;
+		map = mmap(NULL, SUBBUF * N_SUBBUFS, PROT_READ, MAP_SHARED, fd,
+			   0);
+		for (int i = 0; i < 50; i++) {
+			struct vesper_position pos;
+
+			poll_fd(fd, 0);
+			if (read(fd, bytes, sizeof(bytes)) < 0)
+				break;
+			if (map != MAP_FAILED)
+				__atomic_load_n((char *)map, __ATOMIC_RELAXED);
+			if (!ioctl(fd, VESPER_IOC_POSITION, &pos)) {
+				pos.consumed = pos.produced;
+				ioctl(fd, VESPER_IOC_CONSUME, &pos);
+			}
+		}
+		if (map != MAP_FAILED)
+			munmap(map, SUBBUF * N_SUBBUFS);
+		close(fd);
+	}
+	return NULL;
+}
+
+static void *storm_guest(void *arg)
+{
+	struct storm *storm = arg;
+	struct ring ring = storm->s.ring;
+
+	for (unsigned int i = 0; !stopped(storm); i++) {
+		ring_write_numbered(&ring, 50, 100);
+		ring_switch(&ring);
+		vmm_notify(&storm->s.vmm, storm->s.channel, 1);
+	}
+	return NULL;
+}
+
+static void *storm_sharer(void *arg)
+{
+	struct storm *storm = arg;
+	struct setup *s = &storm->s;
+	struct ring ring = s->ring;
+	struct vesper_event event;
+
+	while (!stopped(storm)) {
+		vmm_buffer_msg(&s->vmm, VIRTIO_VESPER_C_UNSHARE, s->channel,
+			       VIRTIO_VESPER_ALL_BUFFERS);
+		ring_share(&ring);
+		while (!vmm_event(&s->vmm, &event, NULL, 0, 0))
+			;
+	}
+	return NULL;
+}
+
+static void *storm_resetter(void *arg)
+{
+	struct storm *storm = arg;
+	struct setup *s = &storm->s;
+
+	while (!stopped(storm)) {
+		__u32 id;
+
+		vmm_notice(&s->vmm, VESPER_NOTICE_RESET, 0);
+		vmm_hello(&s->vmm, 2);
+		if (!vmm_open_channel(&s->vmm, MODULE, CHANNEL, 0, SUBBUF,
+				      N_SUBBUFS, 2, &id))
+			s->channel = id;
+		usleep(20000);
+	}
+	return NULL;
+}
+
+static void *storm_lister(void *arg)
+{
+	struct storm *storm = arg;
+	struct vesper_module modules[16];
+	struct vesper_domain domain;
+	__u8 image[8] = {};
+
+	while (!stopped(storm)) {
+		struct request r;
+
+		count_domain(DOMAIN, &domain);
+		list_modules(modules, 16);
+		start_load(&r, "x", image, sizeof(image), "", 1);
+		pthread_join(r.thread, NULL);
+	}
+	return NULL;
+}
+
+static int test_storm(void)
+{
+	static void *(* const jobs[])(void *) = {
+		storm_reader, storm_reader, storm_guest, storm_sharer,
+		storm_sharer, storm_resetter, storm_lister, storm_guest,
+	};
+	pthread_t threads[sizeof(jobs) / sizeof(*jobs)];
+	static struct storm storm;
+
+	if (setup(&storm.s))
+		return KSFT_FAIL;
+	for (unsigned int i = 0; i < sizeof(jobs) / sizeof(*jobs); i++)
+		pthread_create(&threads[i], NULL, jobs[i], &storm);
+	sleep(8);
+	__atomic_store_n(&storm.stop, true, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < sizeof(jobs) / sizeof(*jobs); i++)
+		pthread_join(threads[i], NULL);
+	/* No reader is in the way any more: a reset returns everything. */
+	CHECK(!vmm_notice(&storm.s.vmm, VESPER_NOTICE_RESET, 0));
+	CHECK_EQ(locked_kb(), 0);
+	teardown(&storm.s);
 	return KSFT_PASS;
 }
 
@@ -1278,6 +1606,10 @@ static const struct ktap_test tests[] = {
 	{ "load_abandoned", test_load_abandoned },
 	{ "violations", test_violations },
 	{ "lists", test_lists },
+	{ "signal", test_signal },
+	{ "stuck_reader", test_stuck_reader },
+	{ "repeat_unread", test_repeat_unread },
+	{ "storm", test_storm },
 };
 
 int main(int argc, char **argv)

@@ -40,7 +40,7 @@ void vmm_close(struct vmm *vmm)
 	vmm->fd = -1;
 }
 
-static void fill_head(struct vmm *vmm, void *msg, size_t len, uint16_t type)
+static void fill_head(struct vmm *vmm, void *msg, size_t len, __u16 type)
 {
 	struct virtio_vesper_hdr *hdr = msg;
 
@@ -50,8 +50,8 @@ static void fill_head(struct vmm *vmm, void *msg, size_t len, uint16_t type)
 		hdr->id = vmm->next_id++;
 }
 
-int vmm_control(struct vmm *vmm, void *msg, size_t len, uint16_t type,
-		uint32_t *value)
+int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
+		__u32 *value)
 {
 	struct virtio_vesper_reply reply = {};
 	struct vesper_message m = {
@@ -76,7 +76,7 @@ int vmm_control(struct vmm *vmm, void *msg, size_t len, uint16_t type,
 	return reply.status;
 }
 
-int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, uint16_t type)
+int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type)
 {
 	struct vesper_message m = {
 		.queue = VIRTIO_VESPER_VQ_NOTIFY,
@@ -88,7 +88,7 @@ int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, uint16_t type)
 	return ioctl(vmm->fd, VESPER_IOC_MESSAGE, &m);
 }
 
-int vmm_hello(struct vmm *vmm, uint32_t nr_cpus)
+int vmm_hello(struct vmm *vmm, __u32 nr_cpus)
 {
 	struct virtio_vesper_hello hello = {
 		.abi_version = VIRTIO_VESPER_ABI_VERSION,
@@ -114,8 +114,8 @@ int vmm_goodbye(struct vmm *vmm)
 }
 
 int vmm_open_channel(struct vmm *vmm, const char *module, const char *channel,
-		     uint32_t flags, uint32_t subbuf_size, uint32_t n_subbufs,
-		     uint32_t nr_buffers, uint32_t *id)
+		     __u32 flags, __u32 subbuf_size, __u32 n_subbufs,
+		     __u32 nr_buffers, __u32 *id)
 {
 	struct virtio_vesper_open msg = {
 		.flags = flags,
@@ -129,12 +129,12 @@ int vmm_open_channel(struct vmm *vmm, const char *module, const char *channel,
 	return vmm_control(vmm, &msg, sizeof(msg), VIRTIO_VESPER_C_OPEN, id);
 }
 
-int vmm_metadata(struct vmm *vmm, uint32_t channel, uint32_t section,
+int vmm_metadata(struct vmm *vmm, __u32 channel, __u32 section,
 		 const char *text)
 {
 	union {
 		struct virtio_vesper_metadata head;
-		uint8_t bytes[VIRTIO_VESPER_MAX_CONTROL];
+		__u8 bytes[VIRTIO_VESPER_MAX_CONTROL];
 	} msg = { .head = { .channel = channel, .section = section } };
 	size_t len = strlen(text);
 
@@ -145,8 +145,8 @@ int vmm_metadata(struct vmm *vmm, uint32_t channel, uint32_t section,
 			   VIRTIO_VESPER_C_METADATA, NULL);
 }
 
-int vmm_buffer_msg(struct vmm *vmm, uint16_t type, uint32_t channel,
-		   uint32_t buffer)
+int vmm_buffer_msg(struct vmm *vmm, __u16 type, __u32 channel,
+		   __u32 buffer)
 {
 	struct virtio_vesper_buffer msg = {
 		.channel = channel,
@@ -156,7 +156,7 @@ int vmm_buffer_msg(struct vmm *vmm, uint16_t type, uint32_t channel,
 	return vmm_control(vmm, &msg, sizeof(msg), type, NULL);
 }
 
-int vmm_result(struct vmm *vmm, uint32_t id, uint32_t status, uint32_t stage,
+int vmm_result(struct vmm *vmm, __u32 id, __u32 status, __u32 stage,
 	       const char *module, const char *text)
 {
 	struct virtio_vesper_result msg = {
@@ -171,7 +171,7 @@ int vmm_result(struct vmm *vmm, uint32_t id, uint32_t status, uint32_t stage,
 			   NULL);
 }
 
-int vmm_notify(struct vmm *vmm, uint32_t channel, uint32_t buffer)
+int vmm_notify(struct vmm *vmm, __u32 channel, __u32 buffer)
 {
 	struct virtio_vesper_notify msg = {
 		.channel = channel,
@@ -181,9 +181,9 @@ int vmm_notify(struct vmm *vmm, uint32_t channel, uint32_t buffer)
 	return vmm_notify_raw(vmm, &msg, sizeof(msg), VIRTIO_VESPER_N_INDEX);
 }
 
-int vmm_lend(struct vmm *vmm, uint64_t cookie, uint32_t channel,
-	     uint32_t buffer, uint32_t first, uint32_t nr_pages,
-	     const struct vesper_segment *segments, uint32_t nr_segments)
+int vmm_lend(struct vmm *vmm, __u64 cookie, __u32 channel,
+	     __u32 buffer, __u32 first, __u32 nr_pages,
+	     const struct vesper_segment *segments, __u32 nr_segments)
 {
 	struct virtio_vesper_fragment msg = {
 		.channel = channel,
@@ -203,14 +203,14 @@ int vmm_lend(struct vmm *vmm, uint64_t cookie, uint32_t channel,
 	return ioctl(vmm->fd, VESPER_IOC_LEND, &lend);
 }
 
-int vmm_notice(struct vmm *vmm, uint32_t what, uint32_t value)
+int vmm_notice(struct vmm *vmm, __u32 what, __u32 value)
 {
 	struct vesper_notice notice = { .what = what, .value = value };
 
 	return ioctl(vmm->fd, VESPER_IOC_NOTICE, &notice);
 }
 
-int vmm_post(struct vmm *vmm, uint32_t count, uint32_t size)
+int vmm_post(struct vmm *vmm, __u32 count, __u32 size)
 {
 	struct vesper_buffers buffers = { .count = count, .size = size };
 
@@ -220,7 +220,7 @@ int vmm_post(struct vmm *vmm, uint32_t count, uint32_t size)
 int vmm_event(struct vmm *vmm, struct vesper_event *head, void *body,
 	      size_t room, int timeout_ms)
 {
-	uint8_t bytes[sizeof(*head) + VESPER_MAX_MESSAGE];
+	__u8 bytes[sizeof(*head) + VESPER_MAX_MESSAGE];
 	struct pollfd pfd = { .fd = vmm->fd, .events = POLLIN };
 	ssize_t got;
 
@@ -256,8 +256,8 @@ int vmm_take_returns(struct vmm *vmm, unsigned int count)
 	return 0;
 }
 
-int ring_init(struct ring *ring, struct vmm *vmm, uint32_t channel,
-	      uint32_t buffer, uint32_t subbuf_size, uint32_t n_subbufs,
+int ring_init(struct ring *ring, struct vmm *vmm, __u32 channel,
+	      __u32 buffer, __u32 subbuf_size, __u32 n_subbufs,
 	      bool ctf)
 {
 	size_t bytes = (size_t)subbuf_size * n_subbufs;
@@ -285,26 +285,26 @@ void ring_free(struct ring *ring)
 	munmap(ring->data, (size_t)ring->subbuf_size * ring->n_subbufs + PAGE);
 }
 
-static uint64_t cookie(struct ring *ring)
+static __u64 cookie(struct ring *ring)
 {
-	return ((uint64_t)(ring->buffer + 1) << 32) | ++ring->loans;
+	return ((__u64)(ring->buffer + 1) << 32) | ++ring->loans;
 }
 
-int ring_lend(struct ring *ring, uint32_t pages)
+int ring_lend(struct ring *ring, __u32 pages)
 {
-	uint32_t total = ring->subbuf_size / PAGE * ring->n_subbufs;
+	__u32 total = ring->subbuf_size / PAGE * ring->n_subbufs;
 	struct vesper_segment segment = {
 		.addr = (uintptr_t)ring->index,
 		.len = PAGE,
 	};
 
-	for (uint32_t first = 0; first < total; first += pages) {
-		uint32_t n = total - first < pages ? total - first : pages;
+	for (__u32 first = 0; first < total; first += pages) {
+		__u32 n = total - first < pages ? total - first : pages;
 		/* In two segments where that can be. */
 		struct vesper_segment two[2] = {
 			{ (uintptr_t)ring->data + (size_t)first * PAGE, PAGE },
 			{ (uintptr_t)ring->data + (size_t)(first + 1) * PAGE,
-			  (uint64_t)(n - 1) * PAGE },
+			  (__u64)(n - 1) * PAGE },
 		};
 
 		if (vmm_lend(ring->vmm, cookie(ring), ring->channel,
@@ -323,9 +323,9 @@ int ring_share(struct ring *ring)
 			      ring->buffer);
 }
 
-static uint8_t *open_subbuf(struct ring *ring)
+static __u8 *open_subbuf(struct ring *ring)
 {
-	uint64_t slot = ring->index->produced % ring->n_subbufs;
+	__u64 slot = ring->index->produced % ring->n_subbufs;
 
 	return ring->data + slot * ring->subbuf_size;
 }
@@ -333,7 +333,7 @@ static uint8_t *open_subbuf(struct ring *ring)
 void ring_switch(struct ring *ring)
 {
 	struct virtio_vesper_index *index = ring->index;
-	uint64_t number = index->produced;
+	__u64 number = index->produced;
 
 	if (!ring->used)
 		return;
@@ -352,10 +352,10 @@ void ring_switch(struct ring *ring)
 	__atomic_store_n(&index->produced, number + 1, __ATOMIC_RELEASE);
 }
 
-bool ring_write(struct ring *ring, const void *record, uint32_t len)
+bool ring_write(struct ring *ring, const void *record, __u32 len)
 {
 	struct virtio_vesper_index *index = ring->index;
-	uint64_t consumed;
+	__u64 consumed;
 
 	if (ring->used + len > ring->subbuf_size)
 		ring_switch(ring);
@@ -384,15 +384,15 @@ bool ring_write(struct ring *ring, const void *record, uint32_t len)
 }
 
 unsigned int ring_write_numbered(struct ring *ring, unsigned int count,
-				 uint32_t len)
+				 __u32 len)
 {
-	uint8_t record[4096] = {};
+	__u8 record[4096] = {};
 	unsigned int done = 0;
 
 	while (done < count) {
-		uint64_t number = ring->written;
+		__u64 number = ring->written;
 
-		memset(record, (uint8_t)number, len);
+		memset(record, (__u8)number, len);
 		memcpy(record, &number, sizeof(number));
 		if (!ring_write(ring, record, len))
 			break;

@@ -18,7 +18,7 @@
 
 struct vmm {
 	int fd;
-	uint32_t next_id;
+	__u32 next_id;
 	char name[VESPER_NAME_LEN];
 };
 
@@ -27,26 +27,26 @@ int vmm_open(struct vmm *vmm, const char *name);
 void vmm_close(struct vmm *vmm);
 
 /* Gives the status that the host answers with, a positive errno value. */
-int vmm_control(struct vmm *vmm, void *msg, size_t len, uint16_t type,
-		uint32_t *value);
-int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, uint16_t type);
-int vmm_hello(struct vmm *vmm, uint32_t nr_cpus);
+int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
+		__u32 *value);
+int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type);
+int vmm_hello(struct vmm *vmm, __u32 nr_cpus);
 int vmm_goodbye(struct vmm *vmm);
 int vmm_open_channel(struct vmm *vmm, const char *module, const char *channel,
-		     uint32_t flags, uint32_t subbuf_size, uint32_t n_subbufs,
-		     uint32_t nr_buffers, uint32_t *id);
-int vmm_metadata(struct vmm *vmm, uint32_t channel, uint32_t section,
+		     __u32 flags, __u32 subbuf_size, __u32 n_subbufs,
+		     __u32 nr_buffers, __u32 *id);
+int vmm_metadata(struct vmm *vmm, __u32 channel, __u32 section,
 		 const char *text);
-int vmm_buffer_msg(struct vmm *vmm, uint16_t type, uint32_t channel,
-		   uint32_t buffer);
-int vmm_result(struct vmm *vmm, uint32_t id, uint32_t status, uint32_t stage,
+int vmm_buffer_msg(struct vmm *vmm, __u16 type, __u32 channel,
+		   __u32 buffer);
+int vmm_result(struct vmm *vmm, __u32 id, __u32 status, __u32 stage,
 	       const char *module, const char *text);
-int vmm_notify(struct vmm *vmm, uint32_t channel, uint32_t buffer);
-int vmm_lend(struct vmm *vmm, uint64_t cookie, uint32_t channel,
-	     uint32_t buffer, uint32_t first, uint32_t nr_pages,
-	     const struct vesper_segment *segments, uint32_t nr_segments);
-int vmm_notice(struct vmm *vmm, uint32_t what, uint32_t value);
-int vmm_post(struct vmm *vmm, uint32_t count, uint32_t size);
+int vmm_notify(struct vmm *vmm, __u32 channel, __u32 buffer);
+int vmm_lend(struct vmm *vmm, __u64 cookie, __u32 channel,
+	     __u32 buffer, __u32 first, __u32 nr_pages,
+	     const struct vesper_segment *segments, __u32 nr_segments);
+int vmm_notice(struct vmm *vmm, __u32 what, __u32 value);
+int vmm_post(struct vmm *vmm, __u32 count, __u32 size);
 /* Waits for an event; -1 and ETIME if none comes. */
 int vmm_event(struct vmm *vmm, struct vesper_event *head, void *body,
 	      size_t room, int timeout_ms);
@@ -56,29 +56,29 @@ int vmm_take_returns(struct vmm *vmm, unsigned int count);
 /* A buffer in the memory of the guest. */
 struct ring {
 	struct vmm *vmm;
-	uint32_t channel, buffer;
-	uint32_t subbuf_size, n_subbufs;
+	__u32 channel, buffer;
+	__u32 subbuf_size, n_subbufs;
 	bool ctf;
-	uint8_t *data;
+	__u8 *data;
 	struct virtio_vesper_index *index;
-	uint32_t used;		/* bytes in the open sub-buffer */
-	uint64_t written;	/* records */
+	__u32 used;		/* bytes in the open sub-buffer */
+	__u64 written;	/* records */
 	unsigned int loans;
 };
 
-int ring_init(struct ring *ring, struct vmm *vmm, uint32_t channel,
-	      uint32_t buffer, uint32_t subbuf_size, uint32_t n_subbufs,
+int ring_init(struct ring *ring, struct vmm *vmm, __u32 channel,
+	      __u32 buffer, __u32 subbuf_size, __u32 n_subbufs,
 	      bool ctf);
 void ring_free(struct ring *ring);
 /* Lends all pages, in fragments of @pages. */
-int ring_lend(struct ring *ring, uint32_t pages);
+int ring_lend(struct ring *ring, __u32 pages);
 /* Lends in one piece and shares. */
 int ring_share(struct ring *ring);
 /* Appends a record; false and a count in the index if there is no room. */
-bool ring_write(struct ring *ring, const void *record, uint32_t len);
+bool ring_write(struct ring *ring, const void *record, __u32 len);
 /* Appends @count records of @len bytes, numbered on from ring->written. */
 unsigned int ring_write_numbered(struct ring *ring, unsigned int count,
-				 uint32_t len);
+				 __u32 len);
 /* Closes the open sub-buffer if there is something in it. */
 void ring_switch(struct ring *ring);
 

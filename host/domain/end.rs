@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How a guest's part in a domain ends: a fault, a reset, the death of the VMM; and how the domain
+//! ends, once all is read or thrown away.
+
+use super::Domain;
+use crate::{
+    bindings,
+    files::Name,
+    listener::{
+        Buffer,
+        Why, //
+    },
+    sys::time::warn_limited, //
+};
+use kernel::{
+    sync::{
+        atomic::Relaxed,
+        Arc, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Jiffies, //
+    },
+    workqueue::WorkItem, //
+};
+
+/// How long a reset waits for readers that sit in the middle of a copy.
+const RESET_WAIT_MS: u32 = 1000;
+
+impl Domain {
+    /// The guest broke the protocol: nothing more is taken from it until it is reset. What it had
+    /// shared stays readable. Can be called under any lock but a leaf.
+    pub(crate) fn broken(self: &Arc<Self>, why: &str) {
+        if !self.set_state(bindings::VESPER_DOMAIN_BROKEN) {
+            return;
+        }
+        warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
+        self.desk.broken();
+        // Detaching takes locks that the caller may hold.
+        let _ = self.queue().enqueue(self.clone());
+    }
+
+    /// Says whether the state changed; a dead domain's does not.
+    pub(super) fn set_state(&self, state: u32) -> bool {
+        let mut info = self.info.lock();
+        if info.state == state || info.state == bindings::VESPER_DOMAIN_DEAD {
+            return false;
+        }
+        info.state = state;
+        true
+    }
+
+    /// The device or the machine was reset: nothing refers to guest memory when this returns,
+    /// unless a reader holds on to it for longer than [`RESET_WAIT_MS`].
+    pub(crate) fn reset(self: &Arc<Self>) {
+        let mut control = self.control.lock();
+        // First, so that loans end in silence.
+        self.desk.reset();
+        // Fails for an unshare only.
+        let _ = control.close_all(self, Why::Reset);
+        control.greeted = false;
+        drop(control);
+        let mut info = self.info.lock();
+        if info.state != bindings::VESPER_DOMAIN_DEAD {
+            info.state = bindings::VESPER_DOMAIN_ATTACHED;
+        }
+        let hello = info.hello.take();
+        drop(info);
+        drop(hello);
+
+        self.wait_returned();
+    }
+
+    /// Waits until nothing refers to guest memory any more, but not for a reader that sits in the
+    /// middle of a copy for longer than [`RESET_WAIT_MS`].
+    fn wait_returned(&self) {
+        let mut left: Jiffies = msecs_to_jiffies(RESET_WAIT_MS);
+        loop {
+            let Some(buffer) = self.control.lock().going() else {
+                return;
+            };
+            if !buffer.wait_returned(&mut left) {
+                warn_limited!("{}: a reader keeps guest memory\n", Name(&self.name));
+                return;
+            }
+        }
+    }
+
+    /// The VMM is gone. The domain lives on until its data is read.
+    pub(crate) fn vmm_gone(self: &Arc<Self>) {
+        let mut control = self.control.lock();
+        self.desk.close();
+        // Fails for an unshare only.
+        let _ = control.close_all(self, Why::Death);
+        control.closed = true;
+        control.greeted = false;
+        let drained = control.buffers().is_empty();
+        drop(control);
+        self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
+        if drained {
+            self.host.remove(self);
+            return;
+        }
+        // Whoever looks after the VMM is gone finds all there is.
+        self.wait_returned();
+        self.host.trim();
+    }
+
+    /// A buffer is drained and its file gone. The last one of a dead domain takes it along.
+    pub(crate) fn forget(self: &Arc<Self>, buffer: &Arc<Buffer>) {
+        let mut control = self.control.lock();
+        control.forget(buffer);
+        let over = control.closed && control.buffers().is_empty();
+        drop(control);
+        if over {
+            self.host.remove(self);
+        }
+    }
+
+    /// Removes all files, read or not, and lets go of the buffers.
+    pub(crate) fn discard(&self) {
+        let buffers = self.control.lock().take();
+        for buffer in buffers.iter() {
+            buffer.remove();
+        }
+        drop(buffers);
+    }
+
+    /// Has the oldest of what is kept thrown away, if it is more than may be.
+    pub(crate) fn trim(&self) {
+        let limit = match self.reaped.load(Relaxed) {
+            true => 0,
+            false => self.host.limits().max_kept_bytes,
+        };
+        let limit = limit.saturating_sub(self.dir.kept_text());
+        let reaped = self.control.lock().trim(limit);
+        if reaped != 0 {
+            warn_limited!(
+                "{}: dropped unread data of {} buffers: limit on what is kept\n",
+                Name(&self.name),
+                reaped
+            );
+        }
+    }
+
+    /// Has all that is kept of a dead domain thrown away.
+    pub(crate) fn reap(&self) {
+        self.reaped.store(true, Relaxed);
+        warn_limited!("{}: dropped: too many guests are gone\n", Name(&self.name));
+        self.trim();
+    }
+
+    /// Says whether the VMM is gone and data is kept.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.state() == bindings::VESPER_DOMAIN_DEAD && !self.reaped.load(Relaxed)
+    }
+}
+
+impl WorkItem for Domain {
+    type Pointer = Arc<Domain>;
+
+    /// The rest of [`Domain::broken`].
+    fn run(this: Arc<Domain>) {
+        let mut control = this.control.lock();
+        if this.info.lock().state == bindings::VESPER_DOMAIN_BROKEN {
+            // Fails for an unshare only.
+            let _ = control.close_all(&this, Why::Leave);
+        }
+    }
+}
