@@ -186,7 +186,7 @@ impl Desk {
     }
 
     /// Gives one event to the VMM. `EAGAIN` if there is none and `wait` is not set, `EINVAL` if it
-    /// does not fit, `EINTR`.
+    /// does not fit, `ERESTARTSYS` for a signal.
     pub(crate) fn read(&self, out: &mut UserSliceWriter, wait: bool) -> Result<usize> {
         loop {
             {
@@ -201,7 +201,7 @@ impl Desk {
             let mut inner = self.lock();
             while !inner.ready() {
                 if self.vmm.wait_interruptible(&mut inner) {
-                    return Err(EINTR);
+                    return Err(ERESTARTSYS);
                 }
             }
         }

@@ -114,9 +114,11 @@ impl Host {
 
     /// Forgets a domain, of which nothing is left to be read.
     pub(crate) fn remove(&self, domain: &Arc<Domain>) {
-        self.domains.lock().retain(|d| !Arc::ptr_eq(d, domain));
-        // Open files may keep the domain for as long as they like.
+        // Under the lock, so that a new one of the name finds neither.
+        let mut domains = self.domains.lock();
+        // Open files may keep the domain for as long as they like, but not its directory.
         domain.dir().remove();
+        domains.retain(|d| !Arc::ptr_eq(d, domain));
     }
 
     /// Has the oldest dead domains thrown away, if there are too many.

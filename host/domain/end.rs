@@ -42,7 +42,7 @@ impl Domain {
     }
 
     /// Says whether the state changed; a dead domain's does not.
-    pub(super) fn set_state(&self, state: u32) -> bool {
+    fn set_state(&self, state: u32) -> bool {
         let mut info = self.info.lock();
         if info.state == state || info.state == bindings::VESPER_DOMAIN_DEAD {
             return false;
@@ -60,7 +60,13 @@ impl Domain {
         // Fails for an unshare only.
         let _ = control.close_all(self, Why::Reset);
         control.greeted = false;
+        self.guest_gone();
         drop(control);
+        self.wait_returned();
+    }
+
+    /// Forgets what the guest said of itself.
+    pub(super) fn guest_gone(&self) {
         let mut info = self.info.lock();
         if info.state != bindings::VESPER_DOMAIN_DEAD {
             info.state = bindings::VESPER_DOMAIN_ATTACHED;
@@ -68,8 +74,6 @@ impl Domain {
         let hello = info.hello.take();
         drop(info);
         drop(hello);
-
-        self.wait_returned();
     }
 
     /// Waits until nothing refers to guest memory any more, but not for a reader that sits in the

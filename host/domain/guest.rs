@@ -139,10 +139,10 @@ impl Domain {
             Control::Goodbye => {
                 let result = control.close_all(self, Why::Leave);
                 control.greeted = false;
+                self.guest_gone();
                 drop(control);
                 self.desk.lock().loader.guest_gone();
                 self.desk.operators.notify_all();
-                self.set_state(bindings::VESPER_DOMAIN_ATTACHED);
                 result
             }
         };

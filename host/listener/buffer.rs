@@ -101,6 +101,13 @@ pub(super) struct Source {
     pub(super) lost: u64,
 }
 
+impl Source {
+    /// Says whether steps 1 and 2 of [`super::detach`] are done, and step 3 is not.
+    pub(super) fn detached(&self) -> bool {
+        !self.ended && (self.next.is_some() || self.without || self.pinned)
+    }
+}
+
 /// A buffer that is or was shared.
 #[pin_data]
 pub(crate) struct Buffer {

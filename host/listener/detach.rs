@@ -64,7 +64,7 @@ impl Buffer {
         if matches!(why, Why::Reset | Why::Death) {
             source.tell = false;
         }
-        if source.lent.is_none() || source.next.is_some() || source.ended {
+        if source.lent.is_none() || source.ended || source.detached() {
             return Ok(());
         }
         // From here on it is live, or broken off by a violation.
@@ -214,8 +214,7 @@ impl Buffer {
             // Under the lock, so that nobody is in the middle of reading what goes.
             self.relay.set_consumed(self.relay.produced(), &guard);
         }
-        let detached = source.next.is_some() || source.without || source.pinned;
-        if source.live || source.ended || !detached {
+        if !source.detached() {
             return;
         }
         let mut given = None;

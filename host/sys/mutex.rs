@@ -45,7 +45,7 @@ impl Turn {
         })
     }
 
-    /// Waits for the turn; `EINTR` if a signal comes first.
+    /// Waits for the turn; `ERESTARTSYS` if a signal comes first.
     pub(crate) fn take(&self) -> Result<TurnGuard<'_>> {
         // SAFETY: The mutex was initialised by `new`.
         match unsafe { bindings::vesper_helper_lock_interruptible(self.inner.get()) } {
@@ -53,7 +53,7 @@ impl Turn {
                 turn: self,
                 _not_send: NotThreadSafe,
             }),
-            _ => Err(EINTR),
+            _ => Err(ERESTARTSYS),
         }
     }
 }

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the tests of the attach interface have in common. */
+#ifndef VESPER_ATTACH_COMMON_H
+#define VESPER_ATTACH_COMMON_H
+
+#include <limits.h>
+#include <pthread.h>
+
+#include "ktap.h"
+#include "vmm.h"
+
+#define DOMAIN		"fake"
+#define MODULE		"mod"
+#define CHANNEL		"cpu"
+#define SUBBUF		8192
+#define N_SUBBUFS	4
+
+/* Attached, greeted, one channel of one buffer, shared. */
+struct setup {
+	struct vmm vmm;
+	struct ring ring;
+	__u32 channel;
+	char path[PATH_MAX];
+};
+
+int setup(struct setup *s);
+int setup_with(struct setup *s, const char *name, __u32 flags,
+	       __u32 subbuf_size, __u32 n_subbufs);
+/* Throws away what is unread, by reading it. */
+void teardown(struct setup *s);
+
+bool exists(const char *path);
+/* Waits for a worker of the module, for 5 s at most. */
+bool gone(const char *path);
+int poll_fd(int fd, int timeout_ms);
+/* Checks records numbered from @from on; returns the number after the last. */
+long long check_records(const __u8 *bytes, size_t len, __u32 size, __u64 from);
+/* Locked memory of this process, in KiB. */
+long locked_kb(void);
+
+/* The operator. */
+struct request {
+	struct vesper_load load;
+	int ret, err;
+	pthread_t thread;
+};
+
+void start_load(struct request *r, const char *module, void *image, __u32 len,
+		const char *params, __u32 timeout_ms);
+int unload(const char *module, __u32 timeout_ms);
+/* How many domains have that name; the last of them. */
+int count_domain(const char *name, struct vesper_domain *found);
+int list_modules(struct vesper_module *modules, __u32 capacity);
+
+int test_attach(void);
+int test_open_refusals(void);
+int test_lend(void);
+int test_memlock(void);
+int test_read(void);
+int test_laps(void);
+int test_full(void);
+int test_map(void);
+int test_poll_wakes(void);
+int test_unshare(void);
+int test_unshare_empty(void);
+int test_reset(void);
+int test_death(void);
+int test_kill(void);
+int test_ctf_tail(void);
+int test_load(void);
+int test_load_abandoned(void);
+int test_violations(void);
+int test_lists(void);
+int test_signal(void);
+int test_stuck_reader(void);
+int test_repeat_unread(void);
+int test_storm(void);
+
+#endif

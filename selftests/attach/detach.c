@@ -1,0 +1,472 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What becomes of a relay file when its guest takes it back, breaks off or dies. */
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <linux/userfaultfd.h>
+
+#include "common.h"
+
+/* What is unread when a buffer is given back stays, for each kind of reader. */
+int test_unshare(void)
+{
+	size_t size = SUBBUF * N_SUBBUFS;
+	__u8 bytes[N_SUBBUFS * SUBBUF], *map;
+	struct vesper_position pos;
+	struct vesper_event event;
+	struct setup s;
+	ssize_t got;
+	int fd, later;
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	CHECK_EQ(ring_write_numbered(&s.ring, 130, 100), 130);
+	CHECK_EQ(read(fd, bytes, 150), 150);
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE, s.channel, 1),
+		 0);
+	CHECK(!vmm_take_returns(&s.vmm, s.ring.loans));
+	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 0), ETIME);
+	/* Unsharing twice is refused, and harmless. */
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE, s.channel, 1),
+		 ENOENT);
+	/* The guest's memory is the guest's again. */
+	memset(s.ring.data, 0xee, size + PAGE);
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_CLOSE, s.channel,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+
+	CHECK(exists(s.path));
+	later = open(s.path, O_RDONLY);
+	CHECK(later >= 0);
+	CHECK(!ioctl(fd, VESPER_IOC_POSITION, &pos));
+	CHECK_EQ(pos.produced, 2);
+	CHECK_EQ(pos.flags, VESPER_POSITION_ENDED);
+	CHECK_EQ(check_records(map, SUBBUF - pos.padding, 100, 0),
+		 SUBBUF / 100);
+	CHECK_EQ(check_records(map + SUBBUF, (130 - SUBBUF / 100) * 100, 100,
+			       SUBBUF / 100), 130);
+	CHECK_EQ(poll_fd(later, 0), POLLIN);
+	got = read(later, bytes + 150, sizeof(bytes) - 150);
+	CHECK_EQ(got, 130 * 100 - 150);
+	CHECK_EQ(check_records(bytes, 130 * 100, 100, 0), 130);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 0);
+	CHECK(gone(DEBUGFS "/" DOMAIN "/" MODULE));
+	CHECK(exists(DEBUGFS "/" DOMAIN));
+	munmap(map, size);
+	close(fd);
+	close(later);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+int test_unshare_empty(void)
+{
+	struct setup s;
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE, s.channel,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+	CHECK(!vmm_take_returns(&s.vmm, s.ring.loans));
+	/* The file is gone before the pages come back. */
+	CHECK(!exists(s.path));
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_CLOSE, s.channel,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+	CHECK(!exists(DEBUGFS "/" DOMAIN "/" MODULE));
+	CHECK_EQ(vmm_goodbye(&s.vmm), 0);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* The VMM dies; a new one takes the name. */
+int test_death(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	struct setup s, next;
+	char renamed[PATH_MAX];
+	ssize_t got;
+	int fd;
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_READY);
+	CHECK_EQ(domain.vmm_pid, getpid());
+	CHECK_EQ(domain.lent_pages, SUBBUF * N_SUBBUFS / PAGE + 1);
+	CHECK_EQ(domain.nr_cpus, 2);
+	CHECK_EQ(domain.channels, 1);
+	CHECK(!strcmp((char *)domain.release, "7.3.4-test"));
+	CHECK_EQ(ring_write_numbered(&s.ring, 200, 100), 200);
+	vmm_close(&s.vmm);
+	memset(s.ring.data, 0xee, SUBBUF * N_SUBBUFS);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	CHECK_EQ(read(fd, bytes, 1000), 1000);
+
+	/* A new guest of the name does not hide it. */
+	if (setup(&next))
+		return KSFT_FAIL;
+	snprintf(renamed, sizeof(renamed), "%s/%s", DEBUGFS,
+		 DOMAIN "@1/" MODULE "/" CHANNEL "1");
+	CHECK_EQ(count_domain(DOMAIN "@1", &domain), 1);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_READY);
+	CHECK(exists(renamed));
+	close(fd);
+	fd = open(renamed, O_RDONLY);
+	CHECK(fd >= 0);
+	got = read(fd, bytes + 1000, sizeof(bytes) - 1000);
+	CHECK_EQ(got, 200 * 100 - 1000);
+	CHECK_EQ(check_records(bytes, 200 * 100, 100, 0), 200);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
+	CHECK(gone(DEBUGFS "/" DOMAIN "@1"));
+	CHECK_EQ(count_domain(DOMAIN "@1", &domain), 0);
+	close(fd);
+	ring_free(&s.ring);
+	teardown(&next);
+	return KSFT_PASS;
+}
+
+int test_reset(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	struct vesper_event event;
+	struct setup s;
+	__u32 id;
+	ssize_t got;
+	int fd;
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 150, 100), 150);
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
+	memset(s.ring.data, 0xee, SUBBUF * N_SUBBUFS + PAGE);
+	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 200), ETIME);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.lent_pages, 0);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_ATTACHED);
+
+	/* The guest comes back, and opens the same channel. */
+	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);
+	CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, SUBBUF,
+				  N_SUBBUFS, 2, &id), 0);
+	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@1/" CHANNEL "1"));
+	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE));
+	got = read(fd, bytes, sizeof(bytes));
+	CHECK_EQ(got, 150 * 100);
+	CHECK_EQ(check_records(bytes, got, 100, 0), 150);
+	CHECK(gone(DEBUGFS "/" DOMAIN "/" MODULE "@1"));
+	close(fd);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* What was pinned by a process that dies is let go. */
+int test_kill(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	int pipes[2], fd, status;
+	char byte;
+	pid_t pid;
+
+	CHECK(!pipe(pipes));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		struct setup s;
+
+		close(pipes[0]);
+		if (setup(&s))
+			_exit(1);
+		ring_write_numbered(&s.ring, 170, 100);
+		if (write(pipes[1], "x", 1) != 1)
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	close(pipes[1]);
+	CHECK_EQ(read(pipes[0], &byte, 1), 1);
+	close(pipes[0]);
+	kill(pid, SIGKILL);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	fd = open(DEBUGFS "/" DOMAIN "/" MODULE "/" CHANNEL "1", O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 170 * 100);
+	CHECK_EQ(check_records(bytes, 170 * 100, 100, 0), 170);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
+	close(fd);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	return KSFT_PASS;
+}
+
+static int expect_broken(struct vmm *vmm)
+{
+	struct vesper_domain domain;
+	struct vesper_event event;
+
+	do {
+		CHECK(!vmm_event(vmm, &event, NULL, 0, 5000));
+	} while (event.type == VESPER_EVENT_RETURN);
+	CHECK_EQ(event.type, VESPER_EVENT_BROKEN);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_BROKEN);
+	CHECK_ERR(vmm_hello(vmm, 2), EPROTO);
+	/* A reset makes it good. */
+	CHECK(!vmm_notice(vmm, VESPER_NOTICE_RESET, 0));
+	CHECK_EQ(vmm_hello(vmm, 2), 0);
+	return KSFT_PASS;
+}
+
+int test_violations(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct virtio_vesper_open msg = {};
+	struct vesper_message m = { .queue = VIRTIO_VESPER_VQ_CONTROL };
+	struct setup s;
+	int fd;
+
+	/* Produced goes too far; what came before is readable. */
+	if (setup(&s))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	ring_write_numbered(&s.ring, 10, 100);
+	ring_switch(&s.ring);
+	CHECK(!vmm_notify(&s.vmm, s.channel, 1));
+	s.ring.index->produced += N_SUBBUFS + 1;
+	CHECK_ERR(vmm_notify(&s.vmm, s.channel, 1), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 1000);
+	CHECK_EQ(check_records(bytes, 1000, 100, 0), 10);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
+	close(fd);
+	teardown(&s);
+
+	/* Padding that cannot be, found by a reader. */
+	if (setup(&s))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	ring_write_numbered(&s.ring, 10, 100);
+	ring_switch(&s.ring);
+	s.ring.index->padding[0] = SUBBUF;
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 0);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	close(fd);
+	teardown(&s);
+
+	/* Produced goes back. */
+	if (setup(&s))
+		return KSFT_FAIL;
+	ring_write_numbered(&s.ring, 10, 100);
+	ring_switch(&s.ring);
+	CHECK(!vmm_notify(&s.vmm, s.channel, 1));
+	s.ring.index->produced = 0;
+	CHECK_ERR(vmm_notify(&s.vmm, s.channel, 1), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+
+	/* Heads. */
+	m.request = (uintptr_t)&msg;
+	m.request_len = sizeof(msg);
+	m.reply = (uintptr_t)bytes;
+	m.reply_cap = sizeof(bytes);
+	msg.hdr.type = VIRTIO_VESPER_C_OPEN;
+	msg.hdr.len = sizeof(msg) - 1;
+	CHECK_ERR(ioctl(s.vmm.fd, VESPER_IOC_MESSAGE, &m), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	msg.hdr.len = sizeof(msg);
+	msg.hdr.type = 0x777;
+	CHECK_ERR(ioctl(s.vmm.fd, VESPER_IOC_MESSAGE, &m), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	msg.hdr.type = VIRTIO_VESPER_C_OPEN;
+	m.reply_cap = 8;
+	CHECK_ERR(ioctl(s.vmm.fd, VESPER_IOC_MESSAGE, &m), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	CHECK_ERR(vmm_hello(&s.vmm, 2), EPROTO);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	/* Not a fault of the guest. */
+	m.request_len = VIRTIO_VESPER_MAX_CONTROL + 1;
+	CHECK_ERR(ioctl(s.vmm.fd, VESPER_IOC_MESSAGE, &m), EMSGSIZE);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* Memory in which every access waits until it is told otherwise. */
+struct trap {
+	int uffd;
+	void *mem;
+};
+
+static int trap_init(struct trap *trap)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	trap->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api))
+		return KSFT_SKIP;
+	trap->mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)trap->mem;
+	reg.range.len = PAGE;
+	return ioctl(trap->uffd, UFFDIO_REGISTER, &reg) ? KSFT_SKIP : KSFT_PASS;
+}
+
+static int trap_release(struct trap *trap)
+{
+	struct uffdio_zeropage zero = {
+		.range = { (uintptr_t)trap->mem, PAGE },
+	};
+
+	return ioctl(trap->uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
+struct stuck {
+	int fd;
+	struct trap trap;
+	ssize_t got;
+	pthread_t thread;
+};
+
+static void *stuck_thread(void *arg)
+{
+	struct stuck *stuck = arg;
+
+	stuck->got = read(stuck->fd, stuck->trap.mem, 100);
+	return NULL;
+}
+
+static long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
+}
+
+/* A reader that is stuck holds up nobody: not a reset, not the guest's return. */
+int test_stuck_reader(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	struct vesper_event event;
+	struct stuck stuck;
+	struct setup s;
+	long long start;
+	ssize_t got;
+	__u32 id;
+	int ret;
+
+	ret = trap_init(&stuck.trap);
+	if (ret)
+		return ret;
+	if (setup(&s))
+		return KSFT_FAIL;
+	stuck.fd = open(s.path, O_RDONLY);
+	CHECK(stuck.fd >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 150, 100), 150);
+	pthread_create(&stuck.thread, NULL, stuck_thread, &stuck);
+	usleep(300000);
+
+	start = now_ms();
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
+	CHECK(now_ms() - start < 5000);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	/* The page being read stays pinned, and with it all of the buffer. */
+	CHECK_EQ(domain.lent_pages, SUBBUF * N_SUBBUFS / PAGE + 1);
+	memset(s.ring.data + 100, 0xee, SUBBUF * N_SUBBUFS - 100);
+	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);
+	CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, SUBBUF,
+				  N_SUBBUFS, 2, &id), 0);
+	CHECK(!trap_release(&stuck.trap));
+	pthread_join(stuck.thread, NULL);
+	CHECK_EQ(stuck.got, 100);
+	for (int i = 0; i < 500 && domain.lent_pages; i++) {
+		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+		usleep(10000);
+	}
+	CHECK_EQ(domain.lent_pages, 0);
+	/* No word of loans that the reset ended. */
+	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 100), ETIME);
+	got = read(stuck.fd, bytes, sizeof(bytes));
+	CHECK_EQ(got, 149 * 100);
+	CHECK_EQ(check_records(bytes, got, 100, 1), 150);
+	close(stuck.fd);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* Modules come and go, and nobody reads: what is kept stays within bounds. */
+int test_repeat_unread(void)
+{
+	struct vesper_module modules[300];
+	struct setup s;
+	int count;
+
+	CHECK(!vmm_open(&s.vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&s.vmm, 1), 0);
+	CHECK(!ring_init(&s.ring, &s.vmm, 0, 0, 1 << 20, 4, false));
+	/* 3 MiB each; 256 MiB is what the module keeps unless told otherwise. */
+	for (int i = 0; i < 120; i++) {
+		struct ring *r = &s.ring;
+
+		CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, 1 << 20,
+					  4, 1, &r->channel), 0);
+		memset(r->index, 0, PAGE);
+		r->index->version = VIRTIO_VESPER_INDEX_VERSION;
+		r->index->n_subbufs = 4;
+		r->used = 0;
+		r->loans = 0;
+		CHECK_EQ(ring_share(r), 0);
+		CHECK_EQ(ring_write_numbered(r, 5 << 19 >> 12, 4096),
+			 5 << 19 >> 12);
+		CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE,
+					r->channel, 0), 0);
+		CHECK(!vmm_take_returns(&s.vmm, r->loans));
+		CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_CLOSE,
+					r->channel,
+					VIRTIO_VESPER_ALL_BUFFERS), 0);
+	}
+	for (int i = 0; i < 100; i++) {
+		count = list_modules(modules, 300);
+		if (count <= 85)
+			break;
+		usleep(50000);
+	}
+	CHECK_EQ(count, 85);
+	CHECK_EQ(modules[0].state, VESPER_MODULE_DRAINING);
+	CHECK(!exists(DEBUGFS "/" DOMAIN "/" MODULE "@1"));
+	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@119"));
+	vmm_close(&s.vmm);
+	ring_free(&s.ring);
+	return KSFT_PASS;
+}
