@@ -3,6 +3,7 @@
 
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -35,19 +36,37 @@ bool exists(const char *path)
 	return !access(path, F_OK);
 }
 
+static int drain_file(const char *path, const struct stat *st, int type,
+		      struct FTW *ftw)
+{
+	static char bytes[1 << 20];
+	int fd;
+
+	(void)st;
+	if (type != FTW_F || strncmp(path, DEBUGFS "/" DOMAIN,
+				     strlen(DEBUGFS "/" DOMAIN)) ||
+	    !strcmp(path + ftw->base, "metadata"))
+		return 0;
+	fd = open(path, O_RDONLY);
+	if (fd < 0)
+		return 0;
+	while (read(fd, bytes, sizeof(bytes)) > 0)
+		;
+	close(fd);
+	return 0;
+}
+
+bool drain(void)
+{
+	nftw(DEBUGFS, drain_file, 16, FTW_PHYS);
+	return gone(DEBUGFS "/" DOMAIN);
+}
+
 void teardown(struct setup *s)
 {
-	char bytes[65536];
-	int fd = open(s->path, O_RDONLY);
-
 	vmm_close(&s->vmm);
-	if (fd >= 0) {
-		while (read(fd, bytes, sizeof(bytes)) > 0)
-			;
-		close(fd);
-	}
 	ring_free(&s->ring);
-	gone(DEBUGFS "/" DOMAIN);
+	drain();
 }
 
 int poll_fd(int fd, int timeout_ms)

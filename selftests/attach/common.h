@@ -26,7 +26,8 @@ struct setup {
 int setup(struct setup *s);
 int setup_with(struct setup *s, const char *name, __u32 flags,
 	       __u32 subbuf_size, __u32 n_subbufs);
-/* Throws away what is unread, by reading it. */
+/* Reads all that the domains of the tests have left; true if they are gone. */
+bool drain(void);
 void teardown(struct setup *s);
 
 bool exists(const char *path);

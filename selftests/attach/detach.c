@@ -468,5 +468,6 @@ int test_repeat_unread(void)
 	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@119"));
 	vmm_close(&s.vmm);
 	ring_free(&s.ring);
+	CHECK(drain());
 	return KSFT_PASS;
 }
