@@ -9,6 +9,7 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PATH=$TOP/build/bin:$TOP/selftests/tools:$PATH
 RELAY=/sys/kernel/debug/vesper
 GUEST=${GUEST:-web1}
+# A directory of the test's own, which the runner made and removes.
 : "${VESPER_WORK:=$(mktemp -d)}"
 
 # ---- saying what is expected ------------------------------------------------
@@ -152,6 +153,14 @@ seq_expected() { # CPU SUBBUF_SIZE
 		guest_exec "$GUEST" "base64 $dir/$part$1" | base64 -d >"$VESPER_WORK/guest.$part"
 	done
 	expected_bytes "$VESPER_WORK/guest.buffer" "$VESPER_WORK/guest.index" "$2"
+}
+
+# The same for buffers too large to be carried over: their checksum.
+seq_expected_sum() { # CPU SUBBUF_SIZE
+	local dir=/sys/kernel/debug/vesper_guest/vesper_seq/cpu
+	guest_exec "$GUEST" "base64 $dir/index$1" | base64 -d >"$VESPER_WORK/guest.index"
+	guest_exec "$GUEST" "{ $(expected_bytes --pieces "$dir/buffer$1" "$VESPER_WORK/guest.index" "$2") } | sha256sum" |
+		cut -d' ' -f1
 }
 
 # A copy of a module's directory as any user would make it, and what

@@ -11,7 +11,7 @@ for cpu in 0 1; do
 	[[ -f $(relay_file signal $cpu) ]] || fail "no $(relay_file signal $cpu)"
 	expect_eq "its mode" "$(stat -c %a "$(relay_file signal $cpu)")" 400
 done
-[[ -s $RELAY/$GUEST/signal/metadata ]] || fail "no metadata"
+expect_match "the metadata" "$(cat "$RELAY/$GUEST/signal/metadata")" "^/\* CTF 1.8 \*/"
 
 # Both parameters choose: another signal, or another target, leaves no record.
 guest_exec "$GUEST" 'sleep 100 & kill -TERM $!; sleep 100 & kill -USR1 $!; sh -c "kill -USR1 \$\$"; true'

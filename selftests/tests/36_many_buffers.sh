@@ -18,6 +18,7 @@ unload vesper_seq
 load_seq subbuf_size=$((2 << 20)) n_subbufs=8 len=4000 switch_ms=600000
 seq_write 1 3000
 seq_flush
-seq_expected 1 $((2 << 20)) >"$VESPER_WORK/wanted"
+wanted=$(seq_expected_sum 1 $((2 << 20)))
 cat "$(relay_file vesper_seq 1)" >"$VESPER_WORK/got"
-same_bytes "16 MiB" "$VESPER_WORK/wanted" "$VESPER_WORK/got"
+(($(stat -c %s "$VESPER_WORK/got") > 12000000)) || fail "only $(stat -c %s "$VESPER_WORK/got") bytes"
+expect_eq "checksum of what was read" "$(sha256sum <"$VESPER_WORK/got" | cut -d' ' -f1)" "$wanted"
