@@ -150,7 +150,8 @@ seq_flush() {
 seq_expected() { # CPU SUBBUF_SIZE
 	local dir=/sys/kernel/debug/vesper_guest/vesper_seq/cpu part
 	for part in buffer index; do
-		guest_exec "$GUEST" "base64 $dir/$part$1" | base64 -d >"$VESPER_WORK/guest.$part"
+		guest_exec "$GUEST" "gzip -c $dir/$part$1 | base64" | base64 -d | gunzip \
+			>"$VESPER_WORK/guest.$part"
 	done
 	expected_bytes "$VESPER_WORK/guest.buffer" "$VESPER_WORK/guest.index" "$2"
 }

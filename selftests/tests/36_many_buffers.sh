@@ -8,7 +8,7 @@ trap 'for m in vesper_seq signal; do vesper unload "$GUEST" $m; done >/dev/null 
 load_seq subbuf_size=4096 n_subbufs=1 len=10
 vesper load "$GUEST" "$SIGNAL" sig=10 comm=sleep || fail "load signal"
 seq_write 0 3 urgent
-guest_exec "$GUEST" 'sleep 100 & kill -USR1 $!'
+guest_exec "$GUEST" 'sleep 100 & sleep 1; kill -USR1 $!'
 signalled() { (($(guest_count signal written all) > 0)); }
 wait_for 20 "the signal" signalled
 expect_match "signal" "$(vesper cat "$GUEST/signal")" 'SIGUSR1'

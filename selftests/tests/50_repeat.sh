@@ -5,7 +5,7 @@
 . lib/vesper.sh
 unload_on_exit signal
 
-pinned() { vesper domains --json | sed -n 's/.*"lent_pages": *\([0-9]*\).*/\1/p'; }
+pinned() { vesper domains --json | grep -o '"lent_pages": *[0-9]*' | awk -F: '{ sum += $2 } END { print sum + 0 }'; }
 locked() { awk '/^VmPin|^VmLck/ { sum += $2 } END { print sum }' "/proc/$("$TOP/env/guest-vm" pid "$GUEST")/status"; }
 
 before=$(locked)
