@@ -4,7 +4,8 @@
 //!
 //! `<domain>/<module>/<channel><cpu>` and `<domain>/<module>/metadata`, and nothing else, so that a
 //! copy of the directory is a trace. A directory is there as long as a channel of the module is
-//! open or a file in it has something to read. One that only waits for its readers makes room for
+//! open or a file in it has something to read; if that was so when the module went, also until
+//! somebody has read the metadata, without which the rest is worth nothing. One that only waits for its readers makes room for
 //! a new one of the same name by taking the name `<name>@<n>`.
 //!
 //! Lock order: `modules` is taken before the VFS's own locks, and no lock of this module after it
@@ -148,6 +149,10 @@ impl DomainDir {
         let text = abi::name(name).ok_or(EINVAL)?;
         let mut modules = self.modules.lock();
         let modules = &mut *modules;
+        // Nobody has come for the text of what others have read, and they will not be many.
+        modules
+            .list
+            .retain(|m| m.channels != 0 || !m.files.is_empty());
         let mut found = None;
         for (at, module) in modules.list.iter_mut().enumerate() {
             if module.name != *name || module.renamed {
@@ -254,7 +259,10 @@ impl Modules {
     /// Removes the directories that nobody needs. Nothing opened in them takes `modules`, so the
     /// lock may be held.
     fn sweep(&mut self) {
-        self.list.retain(|m| m.channels != 0 || !m.files.is_empty());
+        self.list.retain(|m| {
+            let text_needed = m.metadata.as_ref().is_some_and(|(_, text)| text.needed());
+            m.channels != 0 || !m.files.is_empty() || text_needed
+        });
     }
 }
 
@@ -325,12 +333,34 @@ impl Drop for ChannelPlace {
     }
 }
 
+/// Directory of a relay file.
+pub(crate) struct FileDirectory(Arc<DomainDir>, u64);
+
+impl FileDirectory {
+    /// Says that a file in it outlives its channel, with something to be read.
+    pub(crate) fn outlive(&self) {
+        let modules = self.0.modules.lock();
+        if let Some(module) = modules.list.iter().find(|m| m.id == self.1) {
+            if let Some((_, text)) = &module.metadata {
+                text.need(&self.0, self.1);
+            }
+        }
+    }
+}
+
 /// A relay file; dropping it removes it, and then the directory if it was the last.
 pub(crate) struct FilePlace {
     entry: Option<Entry>,
     name: CString,
     dir: Arc<DomainDir>,
     id: u64,
+}
+
+impl FilePlace {
+    /// The directory in which it is.
+    pub(crate) fn directory(&self) -> FileDirectory {
+        FileDirectory(self.dir.clone(), self.id)
+    }
 }
 
 impl Drop for FilePlace {

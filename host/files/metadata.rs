@@ -2,6 +2,7 @@
 
 //! The text beside a module's channel files that says how to read them.
 
+use super::DomainDir;
 use crate::{
     bindings::VIRTIO_VESPER_MAX_SECTIONS,
     sys::text_file::Text, //
@@ -24,7 +25,17 @@ const MAX_BYTES: usize = 1 << 20;
 #[pin_data]
 pub(crate) struct Metadata {
     #[pin]
-    sections: Mutex<[KVVec<u8>; SECTIONS]>,
+    inner: Mutex<Inner>,
+    /// Directory that stays until somebody has read this. Taken after `modules`, not together
+    /// with `inner`.
+    #[pin]
+    needed_by: Mutex<Option<(Arc<DomainDir>, u64)>>,
+}
+
+struct Inner {
+    sections: [KVVec<u8>; SECTIONS],
+    /// Somebody has read all of it.
+    read: bool,
 }
 
 impl Metadata {
@@ -32,7 +43,14 @@ impl Metadata {
     pub(crate) fn new() -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                sections <- new_mutex!([const { KVVec::new() }; SECTIONS], "vesper::metadata"),
+                inner <- new_mutex!(
+                    Inner {
+                        sections: [const { KVVec::new() }; SECTIONS],
+                        read: false,
+                    },
+                    "vesper::metadata"
+                ),
+                needed_by <- new_mutex!(None, "vesper::metadata_needed"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -40,21 +58,38 @@ impl Metadata {
 
     /// Adds to a section. `EINVAL`: no such section; `ENOSPC`: too much in all.
     pub(crate) fn append(&self, section: u32, text: &[u8]) -> Result {
-        let mut sections = self.sections.lock();
-        let total = sections
+        let mut inner = self.inner.lock();
+        let total = inner
+            .sections
             .iter()
             .fold(text.len(), |sum, s| sum.saturating_add(s.len()));
-        let section = sections.get_mut(section as usize).ok_or(EINVAL)?;
+        let section = inner.sections.get_mut(section as usize).ok_or(EINVAL)?;
         if total > MAX_BYTES {
             return Err(ENOSPC);
         }
-        Ok(section.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?)
+        section.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
+        inner.read = false;
+        Ok(())
+    }
+
+    /// Without this text what is left to be read in module directory `id` of `dir` cannot be
+    /// understood: unless it has been read already, the directory waits for that, too.
+    pub(crate) fn need(&self, dir: &Arc<DomainDir>, id: u64) {
+        if !self.inner.lock().read {
+            *self.needed_by.lock() = Some((dir.clone(), id));
+        }
+    }
+
+    /// Says whether the directory waits for this to be read.
+    pub(crate) fn needed(&self) -> bool {
+        self.needed_by.lock().is_some()
     }
 
     /// Bytes in all sections.
     pub(crate) fn len(&self) -> usize {
-        self.sections
+        self.inner
             .lock()
+            .sections
             .iter()
             .fold(0usize, |sum, s| sum.saturating_add(s.len()))
     }
@@ -62,9 +97,9 @@ impl Metadata {
 
 impl Text for Metadata {
     fn copy(&self, mut offset: usize, out: &mut [u8]) -> usize {
-        let sections = self.sections.lock();
+        let mut inner = self.inner.lock();
         let mut done = 0;
-        for section in sections.iter() {
+        for section in inner.sections.iter() {
             let Some(rest) = section.get(offset..) else {
                 offset = offset.wrapping_sub(section.len());
                 continue;
@@ -77,6 +112,17 @@ impl Text for Metadata {
             room[..len].copy_from_slice(&rest[..len]);
             done = done.wrapping_add(len);
         }
+        inner.read |= done == 0 && !out.is_empty();
         done
+    }
+
+    fn closed(&self) {
+        if !self.inner.lock().read {
+            return;
+        }
+        let needed_by = self.needed_by.lock().take();
+        if let Some((dir, id)) = needed_by {
+            dir.leave(id, |_| ());
+        }
     }
 }

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     abi,
     bindings::VIRTIO_VESPER_CHAN_CTF,
+    files::FilePlace,
     message::{
         self,
         PACKET_LEN, //
@@ -247,7 +248,12 @@ impl Buffer {
 
         self.relay.wake();
         // The file first, if nobody needs it: whoever sees the pages come back finds it gone.
-        self.remove_if_drained();
+        if !self.remove_if_drained() {
+            let directory = self.file.lock().as_ref().map(FilePlace::directory);
+            if let Some(directory) = directory {
+                directory.outlive();
+            }
+        }
         match given {
             Some(lent) if tell => lent.give_back(self.domain.desk()),
             Some(lent) => drop(lent),

@@ -23,6 +23,9 @@ use kernel::{
 pub(crate) trait Text: Send + Sync + Sized + 'static {
     /// Copies text from `offset` on to `out`; returns how many bytes, 0 at the end.
     fn copy(&self, offset: usize, out: &mut [u8]) -> usize;
+
+    /// Called when an open file is closed. May remove the entry.
+    fn closed(&self);
 }
 
 struct Vtable<T>(PhantomData<T>);
@@ -53,7 +56,8 @@ impl<T: Text> Vtable<T> {
     /// Called by the VFS for the last user of a file opened by `open`.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: `open` put it there.
-        drop(unsafe { Arc::from_raw((*file).private_data.cast_const().cast::<T>()) });
+        let text = unsafe { Arc::from_raw((*file).private_data.cast_const().cast::<T>()) };
+        text.closed();
         0
     }
 
