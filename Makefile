@@ -43,9 +43,19 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools ## install the tools below DESTDIR and PREFIX
-	install -d $(DESTDIR)$(PREFIX)/bin
-	install -m 755 build/bin/* $(DESTDIR)$(PREFIX)/bin
+install: tools ## install tools, man pages, completions, headers (DESTDIR, PREFIX)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 include/vesper \
+		include/linux share/bash-completion/completions share/zsh/site-functions \
+		share/fish/vendor_completions.d)
+	install -m 755 build/bin/vesper $(DESTDIR)$(PREFIX)/bin
+	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 build/completion/vesper.bash \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vesper
+	install -m 644 build/completion/_vesper $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+	install -m 644 build/completion/vesper.fish \
+		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	install -m 644 include/vesper/* $(DESTDIR)$(PREFIX)/include/vesper
+	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux
 
 guest: modules ## the guest VM's initramfs, into build/
 	@env/setup
