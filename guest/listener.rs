@@ -102,6 +102,10 @@ impl Listener {
             };
             let mut link = channel.link.lock();
             if reachable {
+                // So that nothing is both in the host's copy and in what is shared again later.
+                if !link.closed {
+                    channel.source.flush();
+                }
                 reachable = channel.unshare(&self.comm, &mut link);
             } else {
                 channel.abandon(&mut link);
