@@ -181,7 +181,7 @@ same_bytes() { # WHAT FILE FILE
 
 # The plainest consumer: poll, then cat, until the file ends.
 consume_into() { # RELAY-FILE COPY
-	while relay_wait "$1"; do
+	while [[ -e $1 ]] && relay_wait "$1"; do
 		cat "$1" >>"$2"
 	done
 }
