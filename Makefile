@@ -61,7 +61,7 @@ guest: modules ## the guest VM's initramfs, into build/
 	@env/setup
 	@$(IN_ROOT) env/guest-initramfs
 
-demo: guest tools ## the main job, shown step by step
+demo: guest tools selftests ## the main job, shown step by step
 	@env/host-vm --boot fast --name demo --timeout 900 -- demo/run
 
 selftests: ## programs that the selftests need
