@@ -82,7 +82,7 @@ struct vesper_event {
 };
 
 /* When full, write over the oldest sub-buffer instead of dropping records. */
-#define VESPER_CHANNEL_OVERWRITE	(1u << 0)
+#define VESPER_CHANNEL_OVERWRITE	0x1
 
 /**
  * struct vesper_channel_spec - what vesper_channel_open() is to open
@@ -182,7 +182,7 @@ bool vesper_record_begin(struct vesper_channel *channel, u32 event, u32 len,
 			 struct vesper_record *record);
 
 /* The record reaches the host at once: its sub-buffer is closed behind it. */
-#define VESPER_RECORD_URGENT	(1u << 0)
+#define VESPER_RECORD_URGENT	0x1
 
 /**
  * vesper_record_commit() - end a record that vesper_record_begin() set up

@@ -25,8 +25,6 @@
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
-#include <asm/nmi.h>
-
 #include <vesper/probe.h>
 
 #define MAX_LEN		4096
