@@ -93,21 +93,20 @@ impl Loader {
         });
         let refusal = self.listener.take_refusal();
         match (result, refusal) {
-            // The module lives with it.
-            (Ok(()), Some(refusal)) => Outcome {
-                result: Ok(()),
-                stage: bindings::VIRTIO_VESPER_STAGE_SHARE,
-                module,
-                text: explain::share(refusal),
-            },
+            // The module lives with it, so it is loaded.
+            (Ok(()), Some(refusal)) => {
+                let stage = bindings::VIRTIO_VESPER_STAGE_SHARE;
+                Outcome::failed(refusal, stage, module, explain::share(refusal))
+            }
             (Ok(()), None) => Outcome {
                 result: Ok(()),
                 stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
                 module,
                 text: Text::none(),
             },
+            // Its init function failed of it.
             (Err(e), Some(refusal)) => {
-                let stage = bindings::VIRTIO_VESPER_STAGE_SHARE;
+                let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;
                 Outcome::failed(e, stage, module, explain::share(refusal))
             }
             (Err(e), None) => {
