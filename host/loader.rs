@@ -12,8 +12,7 @@ use crate::{
         VESPER_MAX_MESSAGE,
         VESPER_MODULE_LIVE,
         VESPER_MODULE_LOADING,
-        VESPER_MODULE_UNLOADING,
-        VIRTIO_VESPER_STAGE_SHARE, //
+        VESPER_MODULE_UNLOADING, //
     },
     message::{
         self,
@@ -365,9 +364,10 @@ impl Loader {
         let Some(at) = self.modules.iter().position(|m| m.request == id) else {
             return;
         };
+        // What the guest does not have any more was removed there.
         let there = match unload {
-            true => outcome.status != 0,
-            false => outcome.status == 0 || outcome.stage == VIRTIO_VESPER_STAGE_SHARE,
+            true => outcome.status != 0 && outcome.status != ENOENT.to_errno().unsigned_abs(),
+            false => outcome.status == 0,
         };
         if !there {
             let _ = self.modules.remove(at);
