@@ -127,7 +127,7 @@ pub struct Load {
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct List {
     /// The guest; all of them if left out.
-    #[arg(value_parser = name)]
+    #[arg(value_parser = label)]
     pub domain: Option<String>,
     /// Output for programs.
     #[command(flatten)]
@@ -211,13 +211,24 @@ fn target(text: &str) -> Result<Target, String> {
 
 fn scope(text: &str) -> Result<Scope, String> {
     let (domain, module) = match text.split_once('/') {
-        Some((domain, module)) => (domain, Some(name(module)?)),
+        Some((domain, module)) => (domain, Some(label(module)?)),
         None => (text, None),
     };
     Ok(Scope {
-        domain: name(domain)?,
+        domain: label(domain)?,
         module,
     })
+}
+
+/// A name, or `NAME@N`: what has ended and waits for its readers under another name, because a new
+/// one has taken the name.
+fn label(text: &str) -> Result<String, String> {
+    match text.split_once('@') {
+        Some((proper, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
+            name(proper).map(|proper| format!("{proper}@{n}"))
+        }
+        _ => name(text),
+    }
 }
 
 /// `insmod` takes anything; what has no name before its `=` is a slip.
@@ -286,12 +297,17 @@ mod tests {
             parse("vesper cat web1/signal --follow"),
             Ok(Command::Cat(Cat { follow: true, .. }))
         ));
+        assert!(parse("vesper cat web1@1/signal@12").is_ok());
         for bad in [
             "vesper cat web1",
             "vesper cat web1/",
             "vesper cat /signal",
             "vesper cat a/b/c",
             "vesper cat ../x",
+            "vesper cat web1@/x",
+            "vesper cat web1@1@2/x",
+            "vesper cat @1/x",
+            "vesper unload web1@1 x",
             "vesper load ../etc x.ko",
             "vesper load web1 x.ko =5",
             "vesper load web1 x.ko --timeout 5y",

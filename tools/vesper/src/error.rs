@@ -121,7 +121,7 @@ pub enum Error {
     #[error("{}", refused(.0))]
     Refused(Refusal),
     /// No answer in time.
-    #[error("guest '{domain}' has not answered in time: {action} of '{module}' goes on there")]
+    #[error("time-out: guest '{domain}' has not answered the request to {action} '{module}'")]
     TimedOut {
         /// What was asked.
         action: Action,
@@ -226,7 +226,7 @@ fn refused(refusal: &Refusal) -> String {
         (bindings::VIRTIO_VESPER_STAGE_TRANSFER, _) => "the image did not arrive whole".into(),
         (bindings::VIRTIO_VESPER_STAGE_POLICY, _) => "its load policy forbids it".into(),
         (bindings::VIRTIO_VESPER_STAGE_SHARE, errno) => {
-            format!("loaded, but its buffers can't be shared: {}", errno.desc())
+            format!("its buffers can't be shared: {}", errno.desc())
         }
         (_, Errno::ENOEXEC) => "exec format error".into(),
         (_, Errno::ENOKEY | Errno::EKEYREJECTED) => "required key not available".into(),
@@ -320,7 +320,8 @@ impl Error {
                 domain,
                 ..
             } => format!(
-                "it may still be initialising, see `vesper list {domain}`; --timeout gives it \
+                "`vesper list {domain}` shows whether it is still initialising there; a load that \
+                 the guest had not begun, as when it is paused, is withdrawn; --timeout gives it \
                  longer"
             ),
             Self::TimedOut { domain, .. } => {

@@ -312,8 +312,8 @@ fn causes_and_remedies_of_the_ioctl() {
         ),
         (
             Errno::ETIMEDOUT,
-            "guest 'web1' has not answered in time: load of 'signal' goes on there",
-            "it may still be initialising, see `vesper list web1`; --timeout gives it longer",
+            "time-out: guest 'web1' has not answered the request to load 'signal'",
+            "`vesper list web1` shows whether it is still initialising there",
             4,
         ),
         (
@@ -394,13 +394,13 @@ fn causes_and_remedies_of_the_guest() {
         (
             share,
             Errno::ENOMEM,
-            "loaded, but its buffers can't be shared",
+            "its buffers can't be shared",
             "RLIMIT_MEMLOCK",
         ),
         (
             share,
             Errno::ENOSPC,
-            "loaded, but its buffers can't be shared",
+            "its buffers can't be shared",
             "smaller buffers",
         ),
     ] {
