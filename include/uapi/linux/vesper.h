@@ -310,8 +310,8 @@ struct vesper_list {
  * Returns 0 when the guest answered, whatever it said in @status. Errors: ENODEV
  * (no such domain), ENOTCONN (no driver in the guest), EEXIST (loaded already),
  * EFBIG, EINVAL, ETIMEDOUT and EINTR (a signal): a request not yet begun is
- * withdrawn, else the guest works on and the module shows as loading; EPIPE (the guest went
- * away), EBUSY (limit on queued requests).
+ * withdrawn, else the guest works on and the module shows as loading; EPIPE
+ * (the guest went away), EBUSY (limit on queued requests).
  */
 struct vesper_load {
 	__u64 image;
