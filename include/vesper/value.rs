@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the fields of a record can be.
+
+use super::{
+    bindings,
+    this_module,
+    Record, //
+};
+use core::ptr;
+use kernel::ffi::c_ulong;
+
+/// Most entries of a [`Stack`].
+pub(crate) const MAX_STACK: usize = 64;
+
+/// The value of a field: how it is described, how long it is, how it is written.
+pub(crate) trait Value {
+    /// `VESPER_TYPE_*`.
+    const TYPE: u32;
+    /// Names of its values.
+    const LABELS: *const bindings::vesper_labels = ptr::null();
+
+    /// Most bytes it takes.
+    fn size(&self) -> usize;
+
+    /// Writes it.
+    fn put(&self, record: &mut Record<'_>);
+}
+
+macro_rules! integers {
+    ($($type:ty: $id:ident,)*) => {
+        $(impl Value for $type {
+            const TYPE: u32 = bindings::$id;
+
+            #[inline]
+            fn size(&self) -> usize {
+                size_of::<$type>()
+            }
+
+            #[inline]
+            fn put(&self, record: &mut Record<'_>) {
+                record.put(&self.to_le_bytes());
+            }
+        })*
+    };
+}
+
+integers! {
+    u8: VESPER_TYPE_U8,
+    u16: VESPER_TYPE_U16,
+    u32: VESPER_TYPE_U32,
+    u64: VESPER_TYPE_U64,
+    i8: VESPER_TYPE_S8,
+    i16: VESPER_TYPE_S16,
+    i32: VESPER_TYPE_S32,
+    i64: VESPER_TYPE_S64,
+}
+
+/// An integer that is shown in hexadecimal.
+#[derive(Clone, Copy)]
+pub(crate) struct Hex(pub(crate) u64);
+
+impl Value for Hex {
+    const TYPE: u32 = bindings::VESPER_TYPE_X64;
+
+    #[inline]
+    fn size(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        record.put(&self.0.to_le_bytes());
+    }
+}
+
+/// Text: up to the first NUL, if there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a>(pub(crate) &'a [u8]);
+
+impl Value for Text<'_> {
+    const TYPE: u32 = bindings::VESPER_TYPE_STRING;
+
+    #[inline]
+    fn size(&self) -> usize {
+        self.0.len().saturating_add(1)
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        // SAFETY: The record is begun, the text as long as said.
+        unsafe {
+            bindings::vesper_put_string(record.raw(), self.0.as_ptr().cast(), self.0.len() as u32)
+        };
+    }
+}
+
+/// Bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Bytes<'a>(pub(crate) &'a [u8]);
+
+impl Value for Bytes<'_> {
+    const TYPE: u32 = bindings::VESPER_TYPE_BYTES;
+
+    #[inline]
+    fn size(&self) -> usize {
+        self.0.len().saturating_add(size_of::<u32>())
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        // SAFETY: The record is begun, the bytes are as many as said.
+        unsafe {
+            bindings::vesper_put_bytes(record.raw(), self.0.as_ptr().cast(), self.0.len() as u32)
+        };
+    }
+}
+
+/// An address of the kernel, which is shown by its name.
+#[derive(Clone, Copy)]
+pub(crate) struct Symbol(pub(crate) usize);
+
+impl Value for Symbol {
+    const TYPE: u32 = bindings::VESPER_TYPE_SYMBOL;
+
+    #[inline]
+    fn size(&self) -> usize {
+        size_of::<u64>()
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        record.put_symbols(&[self.0 as c_ulong]);
+    }
+}
+
+/// A call stack, innermost first.
+pub(crate) struct Stack {
+    entries: [c_ulong; MAX_STACK],
+    len: usize,
+}
+
+impl Stack {
+    /// Takes this CPU's call stack, at most `depth` entries, without the probe's own functions.
+    /// Any context.
+    #[inline]
+    pub(crate) fn save(depth: usize) -> Self {
+        let mut entries = [0; MAX_STACK];
+        let depth = depth.min(MAX_STACK) as u32;
+        // SAFETY: There is room for `depth` entries, and the module is this one.
+        let len = unsafe {
+            bindings::vesper_stack_save(this_module(), entries.as_mut_ptr(), depth) as usize
+        };
+        Self { entries, len }
+    }
+
+    fn entries(&self) -> &[c_ulong] {
+        self.entries.get(..self.len).unwrap_or(&[])
+    }
+}
+
+impl Value for Stack {
+    const TYPE: u32 = bindings::VESPER_TYPE_STACK;
+
+    #[inline]
+    fn size(&self) -> usize {
+        size_of_val(self.entries()).saturating_add(size_of::<u32>())
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        record.put(&(self.entries().len() as u32).to_le_bytes());
+        record.put_symbols(self.entries());
+    }
+}
