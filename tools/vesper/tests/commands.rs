@@ -313,7 +313,8 @@ fn causes_and_remedies_of_the_ioctl() {
         (
             Errno::ETIMEDOUT,
             "time-out: guest 'web1' has not answered the request to load 'signal'",
-            "`vesper list web1` shows whether it is still initialising there",
+            "`vesper list web1` shows whether it is still initialising there; a load that the \
+             guest had not begun, as when it is paused, is withdrawn; --timeout gives it longer",
             4,
         ),
         (
