@@ -86,12 +86,12 @@ unsigned long vesper_helper_kprobe_address(const char *name)
 /* An address space for a kernel thread, as kunit_attach_mm() makes it. */
 struct mm_struct *vesper_helper_mm_create(void)
 {
+	const struct rlimit *stack = &current->signal->rlim[RLIMIT_STACK];
 	struct mm_struct *mm = static_call(vesper_mm_alloc)();
 
 	if (!mm)
 		return NULL;
 	mm->task_size = TASK_SIZE;
-	static_call(vesper_pick_mmap_layout)(mm,
-				&current->signal->rlim[RLIMIT_STACK]);
+	static_call(vesper_pick_mmap_layout)(mm, stack);
 	return mm;
 }

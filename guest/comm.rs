@@ -47,7 +47,6 @@ pub(crate) use lend::Lender;
 pub(crate) use message::{
     read,
     split,
-    Bare,
     Head, //
 };
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* C that only a macro or an inline function of the kernel can provide. */
 
-#include <asm/cpufeature.h>
 #include <asm/tsc.h>
+#include <linux/cpufeature.h>
 #include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
@@ -106,6 +106,7 @@ static const char * const policies[] = {
 	[VIRTIO_VESPER_POLICY_SIGNED] = "signed",
 	[VIRTIO_VESPER_POLICY_NONE] = "none",
 };
+
 static unsigned int load_policy = VIRTIO_VESPER_POLICY_ANY;
 
 static int load_policy_set(const char *value, const struct kernel_param *kp)

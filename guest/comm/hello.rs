@@ -2,10 +2,7 @@
 
 //! The first message: who we are.
 
-use super::{
-    Bare,
-    Comm, //
-};
+use super::Comm;
 use crate::{
     abi, bindings, clock,
     sys::{
@@ -46,7 +43,8 @@ impl Comm {
 
     /// Takes leave: nothing is lent any more. Process context.
     pub(crate) fn goodbye(&self) -> Result {
-        self.request(bindings::VIRTIO_VESPER_C_GOODBYE, Bare::new(), &[])?;
+        let bye: bindings::virtio_vesper_hdr = Zeroable::zeroed();
+        self.request(bindings::VIRTIO_VESPER_C_GOODBYE, bye, &[])?;
         Ok(())
     }
 }

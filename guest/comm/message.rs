@@ -48,22 +48,10 @@ impl_message!(
     virtio_vesper_result,
 );
 
-/// A message of nothing but its head.
-pub(crate) struct Bare(bindings::virtio_vesper_hdr);
-
-impl Bare {
-    /// An empty message.
-    pub(crate) fn new() -> Self {
-        Self(Zeroable::zeroed())
-    }
-}
-
-// SAFETY: The head is plain bytes, and there is nothing else.
-unsafe impl AsBytes for Bare {}
-
-impl Message for Bare {
+// A message of nothing but its head.
+impl Message for bindings::virtio_vesper_hdr {
     fn hdr(&mut self) -> &mut bindings::virtio_vesper_hdr {
-        &mut self.0
+        self
     }
 }
 

@@ -23,8 +23,7 @@ pub(crate) enum Policy {
 impl Policy {
     /// The parameter's value, which does not change.
     pub(crate) fn get() -> Self {
-        // SAFETY: No requirements.
-        match unsafe { bindings::vesper_helper_load_policy() } {
+        match module::load_policy() {
             bindings::VIRTIO_VESPER_POLICY_ANY => Self::Any,
             bindings::VIRTIO_VESPER_POLICY_SIGNED => Self::Signed,
             _ => Self::None,

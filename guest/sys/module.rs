@@ -51,6 +51,12 @@ pub(crate) fn verify_signature(signed: &[u8], signature: &[u8]) -> Result {
     })
 }
 
+/// Parameter `load_policy`, `VIRTIO_VESPER_POLICY_*`.
+pub(crate) fn load_policy() -> u32 {
+    // SAFETY: No requirements.
+    unsafe { bindings::vesper_helper_load_policy() }
+}
+
 /// Version magic of this kernel: a module needs the same, or the kernel refuses it.
 pub(crate) fn vermagic() -> &'static CStr {
     // SAFETY: The string is a constant.
