@@ -104,6 +104,7 @@ guest_qmp() { # NAME JSON
 # ---- probes and their files -------------------------------------------------
 
 SEQ=$TOP/selftests/modules/vesper_seq/vesper_seq.ko
+# shellcheck disable=SC2034 # used by the tests
 SIGNAL=$TOP/probes/signal/signal.ko
 
 # Loads the probe that numbers its records, under its own name.
@@ -116,9 +117,16 @@ unload() { # MODULE
 }
 
 # Leaves nothing loaded, whatever happened.
-unload_on_exit() { # MODULE
-	# shellcheck disable=SC2064 # the name is wanted now
-	trap "vesper unload '$GUEST' '$1' >/dev/null 2>&1" EXIT
+unload_on_exit() { # MODULE...
+	ON_EXIT=("$@")
+	trap unload_all EXIT
+}
+
+unload_all() {
+	local module
+	for module in "${ON_EXIT[@]}"; do
+		vesper unload "$GUEST" "$module" >/dev/null 2>&1
+	done
 }
 
 relay_file() { # MODULE CPU

@@ -33,7 +33,7 @@ expect_match "bad parameter value" "$OUTPUT" 'EINVAL'
 nothing_left
 
 # Twice.
-load_seq
+load_seq n_subbufs=4
 unload_on_exit vesper_seq
 expect_status 1 vesper load "$GUEST" "$SEQ"
 expect_match "loaded already" "$OUTPUT" 'already'

@@ -7,6 +7,7 @@
 unload_on_exit vesper_seq
 
 T=/sys/kernel/tracing
+# shellcheck disable=SC2016 # the guest's shell is to expand it
 agent=$(guest_exec "$GUEST" 'echo $PPID')
 guest_exec "$GUEST" "cd $T && echo 0 >tracing_on && echo >trace &&
 	echo sched:sched_process_fork sched:sched_process_exec >set_event && echo 1 >tracing_on"

@@ -22,7 +22,7 @@ for way in by_read by_small_read by_large_read by_poll by_mmap; do
 		(($(stat -c %s "$VESPER_WORK/wanted") > 20000)) || fail "the guest wrote too little"
 		$way "$(relay_file vesper_seq $cpu)" >"$VESPER_WORK/got"
 		same_bytes "$way, CPU $cpu" "$VESPER_WORK/wanted" "$VESPER_WORK/got"
-		expect_eq "what is left" "$(cat "$(relay_file vesper_seq $cpu)" | wc -c)" 0
+		expect_eq "what is left" "$(wc -c <"$(relay_file vesper_seq $cpu)")" 0
 	done
 	unload vesper_seq
 done

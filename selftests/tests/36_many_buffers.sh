@@ -3,7 +3,7 @@
 # Several probes in a guest at once, buffers of a page and of 16 MiB, each with
 # its own files and its own data.
 . lib/vesper.sh
-trap 'for m in vesper_seq signal; do vesper unload "$GUEST" $m; done >/dev/null 2>&1' EXIT
+unload_on_exit vesper_seq signal
 
 load_seq subbuf_size=4096 n_subbufs=1 len=10
 vesper load "$GUEST" "$SIGNAL" sig=10 comm=sleep || fail "load signal"

@@ -23,6 +23,6 @@ settled() { [[ $(vesper list "$GUEST" --json) != *loading* ]]; }
 wait_for 60 "the guest to settle" settled
 vesper unload "$GUEST" vesper_seq >/dev/null 2>&1
 vesper unload "$GUEST" signal >/dev/null 2>&1
-load_seq
+load_seq n_subbufs=4
 seq_write 0 1 urgent
 expect_eq "records" "$(vesper cat "$GUEST/vesper_seq" --json | wc -l)" 1
