@@ -116,7 +116,8 @@ unload() { # MODULE
 	vesper unload "$GUEST" "$1" || fail "cannot unload $1"
 }
 
-# Leaves nothing loaded, whatever happened.
+# Leaves nothing loaded, whatever happened, and nothing unread: that would stay
+# for the next test to find.
 unload_on_exit() { # MODULE...
 	ON_EXIT=("$@")
 	trap unload_all EXIT
@@ -127,6 +128,7 @@ unload_all() {
 	for module in "${ON_EXIT[@]}"; do
 		vesper unload "$GUEST" "$module" >/dev/null 2>&1
 	done
+	find "$RELAY/$GUEST" -type f -exec cat {} + >/dev/null 2>&1
 }
 
 relay_file() { # MODULE CPU

@@ -3,6 +3,7 @@
 # Unloading loses nothing: what was not read stays readable after the module is
 # gone from the guest, the open sub-buffer included; then the files go.
 . lib/vesper.sh
+unload_on_exit vesper_seq
 
 load_seq subbuf_size=4096 n_subbufs=8 len=100 switch_ms=600000
 seq_write 0 100
