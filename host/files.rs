@@ -17,6 +17,7 @@ use crate::{
         NAME_LEN, //
     },
     bindings,
+    domain::Domain,
     sys::{
         debugfs::Entry,
         inode::Inode,
@@ -53,6 +54,8 @@ struct Modules {
     next_label: u64,
     /// The directory, until it is removed.
     entry: Option<Entry>,
+    /// Whom to tell when there is no module left.
+    waiting: Option<Arc<Domain>>,
 }
 
 /// Directory of a module.
@@ -117,6 +120,7 @@ impl DomainDir {
                         next_id: 1,
                         next_label: 1,
                         entry: Some(entry),
+                        waiting: None,
                     },
                     "vesper::modules"
                 ),
@@ -137,6 +141,22 @@ impl DomainDir {
         let mut modules = self.modules.lock();
         modules.list.clear();
         modules.entry = None;
+        let waiting = modules.waiting.take();
+        drop(modules);
+        drop(waiting);
+    }
+
+    /// Has `domain`, whose directory this is, look at itself whenever no module is left here.
+    pub(crate) fn tell_when_empty(&self, domain: &Arc<Domain>) {
+        let mut modules = self.modules.lock();
+        if modules.entry.is_some() {
+            modules.waiting = Some(domain.clone());
+        }
+    }
+
+    /// Says whether there is no module here.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.modules.lock().list.is_empty()
     }
 
     /// Takes part in the directory of module `name` for a channel, and makes the directory if
@@ -263,6 +283,11 @@ impl Modules {
             let text_needed = m.metadata.as_ref().is_some_and(|(_, text)| text.needed());
             m.channels != 0 || !m.files.is_empty() || text_needed
         });
+        if self.list.is_empty() {
+            if let Some(domain) = &self.waiting {
+                domain.look();
+            }
+        }
     }
 }
 

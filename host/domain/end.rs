@@ -38,7 +38,7 @@ impl Domain {
         warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
         self.desk.broken();
         // Detaching takes locks that the caller may hold.
-        let _ = self.queue().enqueue(self.clone());
+        self.look();
     }
 
     /// Says whether the state changed; a dead domain's does not.
@@ -99,10 +99,10 @@ impl Domain {
         let _ = control.close_all(self, Why::Death);
         control.closed = true;
         control.greeted = false;
-        let drained = control.buffers().is_empty();
         drop(control);
         self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
-        if drained {
+        self.dir.tell_when_empty(self);
+        if self.is_over() {
             self.host.remove(self);
             return;
         }
@@ -111,15 +111,27 @@ impl Domain {
         self.host.trim();
     }
 
-    /// A buffer is drained and its file gone. The last one of a dead domain takes it along.
+    /// A buffer is drained and its file gone.
     pub(crate) fn forget(self: &Arc<Self>, buffer: &Arc<Buffer>) {
-        let mut control = self.control.lock();
-        control.forget(buffer);
-        let over = control.closed && control.buffers().is_empty();
-        drop(control);
-        if over {
+        self.control.lock().forget(buffer);
+        if self.is_over() {
             self.host.remove(self);
         }
+    }
+
+    /// Says whether the VMM is gone and nothing is left to be read: no buffer, and no metadata
+    /// either, without which what was read could not be understood.
+    fn is_over(&self) -> bool {
+        let control = self.control.lock();
+        control.closed
+            && control.buffers().is_empty()
+            && (self.reaped.load(Relaxed) || self.dir.is_empty())
+    }
+
+    /// Has the worker look whether the domain is over. Can be called under any lock.
+    pub(crate) fn look(self: &Arc<Self>) {
+        // One that is queued already will see what this one would.
+        let _ = self.queue().enqueue(self.clone());
     }
 
     /// Removes all files, read or not, and lets go of the buffers.
@@ -164,12 +176,16 @@ impl Domain {
 impl WorkItem for Domain {
     type Pointer = Arc<Domain>;
 
-    /// The rest of [`Domain::broken`].
+    /// The rest of [`Domain::broken`] and [`Domain::look`].
     fn run(this: Arc<Domain>) {
         let mut control = this.control.lock();
         if this.info.lock().state == bindings::VESPER_DOMAIN_BROKEN {
             // Fails for an unshare only.
             let _ = control.close_all(&this, Why::Leave);
+        }
+        drop(control);
+        if this.is_over() {
+            this.host.remove(&this);
         }
     }
 }
