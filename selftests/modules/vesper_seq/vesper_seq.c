@@ -17,6 +17,7 @@
 #include <linux/debugfs.h>
 #include <linux/err.h>
 #include <linux/hrtimer.h>
+#include <linux/io.h>
 #include <linux/module.h>
 #include <linux/nmi.h>
 #include <linux/percpu.h>
@@ -26,6 +27,8 @@
 #include <linux/uaccess.h>
 
 #include <vesper/probe.h>
+
+#include "ledger.h"
 
 #define MAX_LEN		4096
 #define MAX_COUNT	1000000
@@ -70,8 +73,13 @@ static uint switch_ms;
 module_param(switch_ms, uint, 0444);
 MODULE_PARM_DESC(switch_ms, "milliseconds that a record waits at most");
 
+static ulong ledger;
+module_param(ledger, ulong, 0444);
+MODULE_PARM_DESC(ledger, "physical address to keep the ledger at (0: none)");
+
 static struct vesper_channel *channel;
 static struct dentry *dir;
+static struct ledger *ledgers;
 static DEFINE_PER_CPU(atomic64_t, next_number);
 static DEFINE_PER_CPU(struct hrtimer, ticker);
 
@@ -103,14 +111,44 @@ struct request {
 	bool big;
 };
 
+/* The number is used up: called before anything else is done with it. */
+static struct ledger *enter_begun(u64 number)
+{
+	struct ledger *own;
+
+	if (!ledgers || number >= LEDGER_RECORDS)
+		return NULL;
+	own = &ledgers[smp_processor_id()];
+	WRITE_ONCE(own->begun, number + 1);
+	return own;
+}
+
+static void enter_written(struct ledger *own, u64 number)
+{
+	if (!own)
+		return;
+	set_bit(number, (unsigned long *)own->map);
+	/* Whoever finds the count finds the bit. */
+	smp_store_release(&own->written, own->written + 1);
+}
+
+static void enter_lost(struct ledger *own)
+{
+	if (own)
+		WRITE_ONCE(own->lost, own->lost + 1);
+}
+
 static void write_one(u8 context, bool now, bool nested, u32 size)
 {
 	u64 number = atomic64_fetch_inc(this_cpu_ptr(&next_number));
+	struct ledger *own = enter_begun(number);
 	struct vesper_record record;
 	u32 i;
 
-	if (!vesper_record_begin(channel, 0, 8 + 4 + 1 + 4 + size, &record))
+	if (!vesper_record_begin(channel, 0, 8 + 4 + 1 + 4 + size, &record)) {
+		enter_lost(own);
 		return;
+	}
 	vesper_put(&record, u64, number);
 	vesper_put(&record, u32, smp_processor_id());
 	vesper_put(&record, u8, context);
@@ -120,6 +158,7 @@ static void write_one(u8 context, bool now, bool nested, u32 size)
 	if (nested)
 		write_one(3, now, false, size);
 	vesper_record_commit(&record, now ? VESPER_RECORD_URGENT : 0);
+	enter_written(own, number);
 }
 
 /* Called on the CPU that is to write, by IPI: interrupts are off. */
@@ -211,6 +250,9 @@ static enum hrtimer_restart tick(struct hrtimer *timer)
 {
 	struct request request = { .count = rate };
 
+	/* What the ledger has no room for is not written. */
+	if (ledgers && atomic64_read(this_cpu_ptr(&next_number)) + rate > LEDGER_RECORDS)
+		return HRTIMER_NORESTART;
 	write_some(&request);
 	hrtimer_forward_now(timer, us_to_ktime(tick_us));
 	return HRTIMER_RESTART;
@@ -230,6 +272,28 @@ static int nmi_handler(unsigned int type, struct pt_regs *regs)
 	return NMI_DONE;
 }
 
+/* A ledger for each CPU, empty. */
+static int ledgers_open(void)
+{
+	uint cpu;
+
+	if (!ledger)
+		return 0;
+	ledgers = memremap(ledger, (size_t)nr_cpu_ids * LEDGER_SIZE, MEMREMAP_WB);
+	if (!ledgers)
+		return -ENOMEM;
+	memset(ledgers, 0, (size_t)nr_cpu_ids * LEDGER_SIZE);
+	for (cpu = 0; cpu < nr_cpu_ids; cpu++)
+		WRITE_ONCE(ledgers[cpu].magic, LEDGER_MAGIC);
+	return 0;
+}
+
+static void ledgers_close(void)
+{
+	if (ledgers)
+		memunmap(ledgers);
+}
+
 static int __init vesper_seq_init(void)
 {
 	struct vesper_channel_spec spec = {
@@ -242,20 +306,23 @@ static int __init vesper_seq_init(void)
 		.switch_ms = switch_ms,
 	};
 	struct request request = { .count = count };
+	int ret;
 
+	BUILD_BUG_ON(sizeof(struct ledger) != LEDGER_SIZE);
 	if (len > MAX_LEN || count > MAX_COUNT || !tick_us)
 		return -EINVAL;
+	ret = ledgers_open();
+	if (ret)
+		return ret;
 	channel = vesper_channel_open(&spec);
-	if (IS_ERR(channel))
-		return PTR_ERR(channel);
+	if (IS_ERR(channel)) {
+		ret = PTR_ERR(channel);
+		goto no_channel;
+	}
 	if (nmi) {
-		int ret = register_nmi_handler(NMI_LOCAL, nmi_handler, 0,
-					       "vesper_seq");
-
-		if (ret) {
-			vesper_channel_close(channel);
-			return ret;
-		}
+		ret = register_nmi_handler(NMI_LOCAL, nmi_handler, 0, "vesper_seq");
+		if (ret)
+			goto no_nmi;
 	}
 	dir = debugfs_create_dir("vesper_seq", NULL);
 	debugfs_create_file("write", 0200, dir, NULL, &write_fops);
@@ -266,6 +333,12 @@ static int __init vesper_seq_init(void)
 	if (rate)
 		on_each_cpu(start_ticker, NULL, 1);
 	return 0;
+
+no_nmi:
+	vesper_channel_close(channel);
+no_channel:
+	ledgers_close();
+	return ret;
 }
 module_init(vesper_seq_init);
 
@@ -285,6 +358,7 @@ static void __exit vesper_seq_exit(void)
 	if (nmi)
 		unregister_nmi_handler(NMI_LOCAL, "vesper_seq");
 	vesper_channel_close(channel);
+	ledgers_close();
 }
 module_exit(vesper_seq_exit);
 
