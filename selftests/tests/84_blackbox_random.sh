@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Rounds of which everything is chance: what befalls the guest, how large its
+# buffers are (too small, too), whether the timer closes sub-buffers. ROUNDS says
+# how many, or MINUTES for how long; SEED makes the same ones again.
+. lib/blackbox.sh
+
+# QEMU is stopped in the middle of it, and then killed: meanwhile what was written
+# stays readable, and another guest is served as ever.
+befall_stopped() {
+	kill -STOP "$(guest_cli pid "$GUEST")"
+	vesper stat "$GUEST/vesper_seq" >/dev/null || fail "vesper stat hangs on a stopped guest"
+	vesper load web1 "$SIGNAL" || fail "another guest is not served"
+	vesper unload web1 signal || fail "another guest is not served"
+	befall_kill
+}
+
+faults=(unload reset panic_reboot kill quit stopped)
+while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
+	pick 0 $((${#faults[@]} - 1)); fault=${faults[N]}
+	params=()
+	pick 0 2
+	if ((N == 0)); then
+		pick 1 6
+		params+=("subbuf_size=4096" "n_subbufs=$N")
+	fi
+	pick 0 1
+	if ((N)); then
+		pick 5 200
+		params+=("switch_ms=$N")
+	fi
+	blackbox_round "$fault" "${params[@]}"
+done
+note "$ROUND rounds"
