@@ -94,20 +94,19 @@ impl Loader {
         let refusal = self.listener.take_refusal();
         match (result, refusal) {
             // The module lives with it, so it is loaded.
-            (Ok(()), Some(refusal)) => {
+            (Ok(()), refusal) => Outcome {
+                result: Ok(()),
+                stage: match refusal {
+                    Some(_) => bindings::VIRTIO_VESPER_STAGE_SHARE,
+                    None => bindings::VIRTIO_VESPER_STAGE_KERNEL,
+                },
+                module,
+                text: refusal.map_or(Text::none(), explain::share),
+            },
+            // Its init function failed of it: that is the cause, whatever it made of it.
+            (Err(_), Some(refusal)) => {
                 let stage = bindings::VIRTIO_VESPER_STAGE_SHARE;
                 Outcome::failed(refusal, stage, module, explain::share(refusal))
-            }
-            (Ok(()), None) => Outcome {
-                result: Ok(()),
-                stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
-                module,
-                text: Text::none(),
-            },
-            // Its init function failed of it.
-            (Err(e), Some(refusal)) => {
-                let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;
-                Outcome::failed(e, stage, module, explain::share(refusal))
             }
             (Err(e), None) => {
                 let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;
