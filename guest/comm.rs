@@ -69,20 +69,22 @@ pub(crate) const QUEUE_NAMES: [(&CStr, bool); QUEUES] = [
 
 /// What a device says of itself.
 pub(crate) struct Config {
+    /// Of the host's side.
+    abi_version: u32,
     /// Name under which the host knows this guest.
     domain: [u8; abi::NAME_LEN],
     max_fragment: u32,
 }
 
 impl Config {
-    /// Reads it; fails if we and the host can't understand each other. Process context.
-    pub(crate) fn read(device: &Device) -> Result<Self> {
+    /// Reads it. Process context.
+    pub(crate) fn read(device: &Device) -> Self {
         let config: bindings::virtio_vesper_config = device.config();
-        hello::check_version("the host's vesper_host", u32::from_le(config.abi_version))?;
-        Ok(Self {
+        Self {
+            abi_version: u32::from_le(config.abi_version),
             domain: config.domain,
             max_fragment: u32::from_le(config.max_fragment),
-        })
+        }
     }
 
     /// Name under which the host knows this guest, to be printed.

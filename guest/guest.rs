@@ -164,7 +164,7 @@ impl Guest {
             dev_err!(device.device(), "a legacy device can't be used\n");
             return Err(ENODEV);
         }
-        let config = Config::read(device)?;
+        let config = Config::read(device);
         // SAFETY: `Guest` is the driver of this device. `Comm` drops the queues in `detach`, which
         // is called below if anything fails and else by `leave`, which `remove` and `freeze` call.
         let queues = unsafe { device.find_vqs::<Guest, { comm::QUEUES }>(comm::QUEUE_NAMES) }?;
@@ -172,7 +172,7 @@ impl Guest {
             .comm
             .attach(device, &config, queues)
             .inspect(|()| device.ready())
-            .and_then(|()| self.comm.hello(self.loader.policy().to_abi()))
+            .and_then(|()| self.comm.hello(&config, self.loader.policy().to_abi()))
             .and_then(
                 |()| match device.has_feature(bindings::VIRTIO_VESPER_F_LOADER) {
                     true => self.comm.post(),

@@ -47,6 +47,9 @@ pub(crate) struct Info {
     pub(crate) run_state: u32,
     /// What the guest said of itself.
     pub(crate) hello: Option<KBox<Hello>>,
+    /// Device ABI version of the driver that was turned away last, 0 if none was since a hello
+    /// that was good. Outlives the reset with which that driver gives up.
+    pub(crate) refused_abi: u32,
     /// Threads of the virtual CPUs, by CPU.
     pub(crate) vcpus: KVVec<Option<Pid>>,
     /// Name under which it is listed.
@@ -99,6 +102,7 @@ impl Domain {
                         state: bindings::VESPER_DOMAIN_ATTACHED,
                         run_state: 0,
                         hello: None,
+                        refused_abi: 0,
                         vcpus: KVVec::new(),
                         label: *name,
                     },
@@ -148,6 +152,7 @@ impl Domain {
         out.modules = modules as u32;
         out.channels = channels as u32;
         out.lent_pages = self.quota.lent() as u64;
+        out.guest_abi = info.refused_abi;
         if let Some(hello) = &info.hello {
             out.guest_abi = hello.abi_version;
             out.nr_cpus = hello.nr_cpus;

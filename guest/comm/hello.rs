@@ -2,7 +2,10 @@
 
 //! The first message: who we are.
 
-use super::Comm;
+use super::{
+    Comm,
+    Config, //
+};
 use crate::{
     abi, bindings, clock,
     sys::{
@@ -22,8 +25,9 @@ fn field<const N: usize>(text: &CStr) -> [u8; N] {
 }
 
 impl Comm {
-    /// Introduces this guest to the host. Process context.
-    pub(crate) fn hello(&self, load_policy: u32) -> Result {
+    /// Introduces this guest to the host; fails if the two can't understand each other. That is
+    /// for the host to hear, too, so it is told whatever `config` says. Process context.
+    pub(crate) fn hello(&self, config: &Config, load_policy: u32) -> Result {
         let anchor = clock::anchor();
         let hello = bindings::virtio_vesper_hello {
             abi_version: bindings::VIRTIO_VESPER_ABI_VERSION.to_le(),
@@ -37,8 +41,9 @@ impl Comm {
             vermagic: field(module::vermagic()),
             ..Zeroable::zeroed()
         };
-        let hosts = self.request(bindings::VIRTIO_VESPER_C_HELLO, hello, &[])?;
-        check_version("the host's vesper_host", hosts)
+        let answer = self.request(bindings::VIRTIO_VESPER_C_HELLO, hello, &[]);
+        check_version(config.abi_version)?;
+        check_version(answer?)
     }
 
     /// Takes leave: nothing is lent any more. Process context.
@@ -49,13 +54,13 @@ impl Comm {
     }
 }
 
-/// Compares the version of the device ABI that `peer` has with ours.
-pub(super) fn check_version(peer: &str, version: u32) -> Result {
+/// Compares the version of the device ABI that the host has with ours.
+fn check_version(version: u32) -> Result {
     let ours = bindings::VIRTIO_VESPER_ABI_VERSION;
     let older = match abi::versions(ours, version) {
         abi::Versions::Match => return Ok(()),
         abi::Versions::WeAreOlder => "this guest's vesper_guest",
-        abi::Versions::PeerIsOlder => peer,
+        abi::Versions::PeerIsOlder => "the host's vesper_host",
     };
     pr_err!(
         "device ABI {}.{} here, {}.{} on the other side: {} is older and must be updated\n",

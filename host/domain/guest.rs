@@ -164,6 +164,7 @@ impl Domain {
                     _ => "guest's",
                 };
                 warn_limited!("{}: the {} modules are older\n", Name(&self.name), side);
+                self.info.lock().refused_abi = hello.abi_version;
                 return Err(EPROTONOSUPPORT);
             }
         }
@@ -178,6 +179,7 @@ impl Domain {
         control.nr_cpus = hello.nr_cpus;
         let mut info = self.info.lock();
         info.state = bindings::VESPER_DOMAIN_READY;
+        info.refused_abi = 0;
         let old = info.hello.replace(kept);
         drop(info);
         drop(old);

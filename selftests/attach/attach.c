@@ -67,6 +67,35 @@ int test_attach(void)
 	return KSFT_PASS;
 }
 
+/* A driver of another age: told so, with our version, and no harm done. */
+int test_hello_versions(void)
+{
+	static const __u32 others[] = {
+		VIRTIO_VESPER_ABI_VERSION + (1 << 16),
+		VIRTIO_VESPER_ABI_VERSION - (1 << 16),
+	};
+	struct vesper_domain domain;
+	struct vmm vmm;
+	__u32 value;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	for (unsigned int i = 0; i < sizeof(others) / sizeof(*others); i++) {
+		value = 0;
+		CHECK_EQ(vmm_hello_version(&vmm, 2, others[i], &value),
+			 EPROTONOSUPPORT);
+		CHECK_EQ(value, VIRTIO_VESPER_ABI_VERSION);
+		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+		CHECK_EQ(domain.state, VESPER_DOMAIN_ATTACHED);
+	}
+	/* Minor numbers may differ. */
+	CHECK_EQ(vmm_hello_version(&vmm, 2, VIRTIO_VESPER_ABI_VERSION + 1,
+				   &value), 0);
+	CHECK_EQ(value, VIRTIO_VESPER_ABI_VERSION);
+	vmm_close(&vmm);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	return KSFT_PASS;
+}
+
 int test_open_refusals(void)
 {
 	struct vmm vmm;

@@ -54,6 +54,7 @@ int count_domain(const char *name, struct vesper_domain *found);
 int list_modules(struct vesper_module *modules, __u32 capacity);
 
 int test_attach(void);
+int test_hello_versions(void);
 int test_open_refusals(void);
 int test_lend(void);
 int test_memlock(void);

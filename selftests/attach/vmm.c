@@ -88,10 +88,11 @@ int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type)
 	return ioctl(vmm->fd, VESPER_IOC_MESSAGE, &m);
 }
 
-int vmm_hello(struct vmm *vmm, __u32 nr_cpus)
+int vmm_hello_version(struct vmm *vmm, __u32 nr_cpus, __u32 version,
+		      __u32 *value)
 {
 	struct virtio_vesper_hello hello = {
-		.abi_version = VIRTIO_VESPER_ABI_VERSION,
+		.abi_version = version,
 		.nr_cpus = nr_cpus,
 		.boot_id = { 1, 2, 3 },
 		.tsc_khz = 1000000,
@@ -102,7 +103,12 @@ int vmm_hello(struct vmm *vmm, __u32 nr_cpus)
 	};
 
 	return vmm_control(vmm, &hello, sizeof(hello), VIRTIO_VESPER_C_HELLO,
-			   NULL);
+			   value);
+}
+
+int vmm_hello(struct vmm *vmm, __u32 nr_cpus)
+{
+	return vmm_hello_version(vmm, nr_cpus, VIRTIO_VESPER_ABI_VERSION, NULL);
 }
 
 int vmm_goodbye(struct vmm *vmm)

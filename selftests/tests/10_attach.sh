@@ -1,5 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # The attach node without QEMU: a C program plays the VMM and its guest.
+# kernel-log: host 1 fake: the host's modules are older
+# kernel-log: host 1 fake: the guest's modules are older
 . lib/vesper.sh
 attach/vesper_attach_test

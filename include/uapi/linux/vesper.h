@@ -206,7 +206,8 @@ struct vesper_info {
  * @state: VESPER_DOMAIN_*
  * @run_state: VESPER_RUN_*, 0 if the VMM never said
  * @vmm_pid: process that attached, in the caller's pid namespace
- * @guest_abi: device ABI version of the guest's driver, 0 before its hello
+ * @guest_abi: device ABI version of the guest's driver, 0 before its hello; in
+ *	       state ATTACHED, that of the driver that was turned away for it
  * @load_policy: VIRTIO_VESPER_POLICY_*
  * @lent_pages: pages of the guest that are pinned now
  */

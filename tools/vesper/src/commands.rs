@@ -38,6 +38,7 @@ fn or_dash(text: String) -> String {
 
 fn domain_state(domain: &vesper_domain) -> &'static str {
     match domain.state {
+        bindings::VESPER_DOMAIN_ATTACHED if domain.guest_abi != 0 => "other version",
         bindings::VESPER_DOMAIN_ATTACHED => "no driver",
         bindings::VESPER_DOMAIN_READY => "ready",
         bindings::VESPER_DOMAIN_BROKEN => "broken",

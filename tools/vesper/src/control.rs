@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use vesper_abi::bindings::{
     vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_unload, VESPER_ABI_VERSION,
+    VIRTIO_VESPER_ABI_VERSION,
 };
 use vesper_abi::check_version;
 use vesper_abi::name::{name_field, text, NAME_LEN};
@@ -239,6 +240,21 @@ impl<C: Control> Host<C> {
         }
     }
 
+    /// Why nobody listens in a guest.
+    fn no_driver(&self, domain: String) -> Error {
+        let theirs = self.domain(&domain).map_or(0, |found| found.guest_abi);
+        let ours = VIRTIO_VESPER_ABI_VERSION;
+        match check_version(ours, theirs) {
+            Err(older) if theirs != 0 => Error::GuestAbi {
+                domain,
+                ours,
+                theirs,
+                older,
+            },
+            _ => Error::NoDriver(domain),
+        }
+    }
+
     fn listing(&self, domain: &str, errno: Errno) -> Error {
         match errno {
             Errno::ENODEV => self.no_domain(domain),
@@ -251,7 +267,7 @@ impl<C: Control> Host<C> {
         let (domain, module) = (domain.to_owned(), module.to_owned());
         match errno {
             Errno::ENODEV => self.no_domain(&domain),
-            Errno::ENOTCONN => Error::NoDriver(domain),
+            Errno::ENOTCONN => self.no_driver(domain),
             Errno::EPIPE => Error::Gone(domain),
             Errno::EEXIST => Error::Exists { domain, module },
             Errno::ENOENT => Error::NotLoaded { domain, module },

@@ -98,6 +98,26 @@ pub enum Error {
     /// A guest without the driver.
     #[error("there is no VESPER driver in guest '{0}'")]
     NoDriver(String),
+    /// A guest whose driver was turned away.
+    #[error(
+        "the VESPER driver in guest '{domain}' speaks version {} of the device interface, the \
+         host version {}: {}",
+        .theirs >> 16, .ours >> 16,
+        match older {
+            Older::We => "the host's modules are older",
+            Older::Peer => "the guest's modules are older",
+        }
+    )]
+    GuestAbi {
+        /// The guest.
+        domain: String,
+        /// The host's version.
+        ours: u32,
+        /// The guest's.
+        theirs: u32,
+        /// Who has to follow.
+        older: Older,
+    },
     /// A guest or a VMM that went away in the middle.
     #[error("guest '{0}' went away before it answered")]
     Gone(String),
@@ -307,6 +327,11 @@ impl Error {
             },
             Self::NoDomain { known, .. } | Self::NoFiles { known, .. } => list(known),
             Self::NoDriver(_) => "load it there with `modprobe vesper_guest`".into(),
+            Self::GuestAbi { older, .. } => match older {
+                Older::We => "update vesper_host to the version that the guest has",
+                Older::Peer => "update vesper_guest in the guest to the version of the host",
+            }
+            .into(),
             Self::Gone(_) => "`vesper domains` shows what became of it".into(),
             Self::Exists { domain, module } => {
                 format!("`vesper unload {domain} {module}` first")

@@ -22,6 +22,8 @@ const VERMAGIC: &str = "7.3.4+deb13-amd64 SMP preempt mod_unload modversions";
 /// A module that answers what it is told to.
 struct Fake {
     abi: u32,
+    /// Of the driver in web1, if it was turned away.
+    guest_abi: Option<u32>,
     errno: Errno,
     status: u32,
     stage: u32,
@@ -43,6 +45,7 @@ struct Asked {
 fn fake() -> Fake {
     Fake {
         abi: bindings::VESPER_ABI_VERSION,
+        guest_abi: None,
         errno: Errno::UnknownErrno,
         status: 0,
         stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
@@ -91,6 +94,10 @@ impl Control for Fake {
         web.boot_id = [0xab; 16];
         web.release = field("7.3.4+deb13-amd64\x1b[31m");
         web.vermagic = field(VERMAGIC);
+        if let Some(version) = self.guest_abi {
+            web.state = bindings::VESPER_DOMAIN_ATTACHED;
+            web.guest_abi = version;
+        }
         Ok(vec![web, db])
     }
 
@@ -292,6 +299,38 @@ fn another_kernel_is_refused_here() {
         "build the module against the headers of the guest's kernel"
     );
     assert_eq!(code, 1);
+}
+
+#[test]
+fn a_driver_of_another_version() {
+    let (_dir, path) = image("signal", VERMAGIC);
+    for (major, older, remedy) in [
+        (
+            0,
+            "guest",
+            "update vesper_guest in the guest to the version of the host",
+        ),
+        (
+            2,
+            "host",
+            "update vesper_host to the version that the guest has",
+        ),
+    ] {
+        let guest = Fake {
+            errno: Errno::ENOTCONN,
+            guest_abi: Some((major << 16) | 7),
+            ..fake()
+        };
+        let (cause, said, code) = fails(guest, &["load", "web1", &path]);
+        assert_eq!(
+            cause,
+            format!(
+                "the VESPER driver in guest 'web1' speaks version {major} of the device \
+                 interface, the host version 1: the {older}'s modules are older"
+            )
+        );
+        assert_eq!((said.as_str(), code), (remedy, 1));
+    }
 }
 
 #[test]
