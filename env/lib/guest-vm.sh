@@ -181,20 +181,19 @@ guest_qmp() {
 	timeout 30 bash -c '
 		coproc SOCK { exec socat - "UNIX-CONNECT:$1"; }
 		trap "kill -KILL $SOCK_PID" EXIT
-		printf "%s\n" "{\"execute\": \"qmp_capabilities\"}" "$2" >&"${SOCK[1]}"
+		printf "%s\n" "{\"execute\": \"qmp_capabilities\"}" "${@:2}" >&"${SOCK[1]}"
 		answers=0
 		while read -r -u "${SOCK[0]}" line; do
 			case $line in
 			*\"QMP\":* | *\"event\":*) continue ;;
 			esac
 			answers=$((answers + 1))
-			if ((answers == 2)); then
-				printf "%s\n" "$line"
-				[[ $line != *\"error\":* ]]
-				exit
-			fi
+			((answers > 1)) || continue
+			printf "%s\n" "$line"
+			[[ $line != *\"error\":* ]] || exit 1
+			((answers <= $# - 1)) || exit 0
 		done
-		exit 125' qmp "$state/$1/qmp.sock" "$2"
+		exit 125' qmp "$state/$1/qmp.sock" "${@:2}"
 }
 
 await_end() { # NAME SECONDS
