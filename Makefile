@@ -29,7 +29,8 @@ ifdef KDIR
 	$(MAKE) -C $(KDIR) M=$(TOP) modules
 else
 	@env/setup root kernel
-	@$(IN_ROOT) bash -c 'make -j$$(nproc) -C $(ROOT_KDIR) M=$(TOP) modules'
+	@$(IN_ROOT) bash -c 'make -j$$(nproc) -C $(ROOT_KDIR) M=$(TOP) \
+		CONFIG_VESPER_SELFTESTS=m modules'
 endif
 
 modules_install: modules ## install the modules below INSTALL_MOD_PATH
