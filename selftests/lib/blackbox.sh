@@ -28,8 +28,6 @@ LEDGER=/dev/shm/vesper-$GUEST.ledger
 LEDGER_AT=0x10000000	# 256 MiB: between the two parts of the guest's RAM
 CPUS=3
 ROUND=0
-# How long a reader may take to come to the end; only bounds a test that fails.
-PATIENCE=120
 
 # A number from LOW to HIGH, in N.
 pick() { # LOW HIGH
@@ -58,7 +56,8 @@ blackbox_start() { # [OPTIONS OF guest-vm start]
 
 # Leaves no guest and nothing unread.
 blackbox_end() {
-	local status=$?
+	local status=$? reader
+	for reader in $(jobs -p); do kill -KILL "$reader"; done
 	# A guest in which a test failed is of no use to the next.
 	((status == 0)) || guest_cli kill "$GUEST"
 	find "$RELAY" -path "$RELAY/$GUEST*" -type f -exec cat {} + >/dev/null 2>&1
@@ -92,14 +91,14 @@ reader_start() { # READER DIRECTORY
 	# Who comes afterwards may map as well.
 	[[ $1 != after ]] || way=$after_way
 	pick 0 1000000
-	timeout $PATIENCE black_box "$way" "$2/cpu${cpu_of[$1]}" "${cpu_of[$1]}" "$dir/$1" "$N" &
+	black_box "$way" "$2/cpu${cpu_of[$1]}" "${cpu_of[$1]}" "$dir/$1" "$N" &
 	pid_of[$1]=$!
 }
 
 reader_end() { # READER
 	local status=0
 	wait "${pid_of[$1]}" || status=$?
-	((status != 124)) || fail "$fault/$1: no end of file"
+	((status != 142)) || fail "$fault/$1: no end of file"
 	((status == 0)) || fail "$fault/$1: the reader ended with $status"
 }
 
@@ -152,8 +151,9 @@ befall_panic() {
 
 # ---- a round ----------------------------------------------------------------
 
-# Something of a FAULT happens in the middle of streaming. Settings, chance
-# unless they are given: subbuf_size=, n_subbufs=, len=, rate=, switch_ms=.
+# Something of a FAULT happens in the middle of streaming. Settings of the probe
+# are chance unless they are given. With STALL=1 the readers sleep meanwhile,
+# wherever they are.
 blackbox_round() { # FAULT [PARAM=VALUE...]
 	local fault=$1 dir reader cpu status=0 subbuf_size len orders order delay mark
 	local ways after_way
@@ -179,7 +179,7 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 	# The timer closes no sub-buffer: one is open nearly always when it happens.
 	local params=("subbuf_size=$subbuf_size" "n_subbufs=$(((2 << 20) / subbuf_size))"
 		"len=$len" "rate=$rate" switch_ms=600000 "$@")
-	note "round $ROUND: $fault after $delay ms of: ${params[*]}; CPU 0 to 2: ${order[*]} (by $after_way)"
+	note "round $ROUND: $fault after $delay ms of: ${params[*]}; CPU 0 to 2: ${order[*]} (by $after_way)${STALL:+; readers asleep}"
 	mark=$(kernel_log_mark "$(guest_console "$GUEST")")
 	load_seq "ledger=$LEDGER_AT" "${params[@]}"
 	for reader in open mapped; do reader_start $reader "$RELAY/$GUEST/vesper_seq"; done
@@ -188,7 +188,9 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 	wait_for 60 "records on each CPU" streaming
 	sleep "$((delay / 1000)).$(printf %03d $((delay % 1000)))"
 
+	[[ -z ${STALL:-} ]] || kill -STOP "${pid_of[open]}" "${pid_of[mapped]}"
 	"befall_$fault"
+	[[ -z ${STALL:-} ]] || { sleep 2 && kill -CONT "${pid_of[open]}" "${pid_of[mapped]}"; }
 	for reader in open mapped; do reader_end $reader; done
 	case $fault in
 	kill | quit | shutdown | panic | stopped) wait_for 60 "the end of QEMU" vmm_gone ;;

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Rounds of which everything is chance: what befalls the guest, how large its
-# buffers are (too small, too), whether the timer closes sub-buffers. ROUNDS says
-# how many, or MINUTES for how long; SEED makes the same ones again.
+# buffers are (too small, too), whether the timer closes sub-buffers, whether the
+# readers sleep through it. ROUNDS says how many, or MINUTES for how long; SEED
+# makes the same ones again, and FAULTS keeps to some.
 . lib/blackbox.sh
 
 # QEMU is stopped in the middle of it, and then killed: meanwhile what was written
@@ -15,7 +16,7 @@ befall_stopped() {
 	befall_kill
 }
 
-faults=(unload reset panic_reboot kill quit stopped)
+read -ra faults <<<"${FAULTS:-unload reset panic_reboot kill quit stopped}"
 while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
 	pick 0 $((${#faults[@]} - 1)); fault=${faults[N]}
 	params=()
@@ -29,6 +30,10 @@ while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
 		pick 5 200
 		params+=("switch_ms=$N")
 	fi
+	pick 0 2
+	STALL=
+	# Of a guest that hangs there are readers who look what is there.
+	((N)) || [[ $fault == panic ]] || STALL=1
 	blackbox_round "$fault" "${params[@]}"
 done
 note "$ROUND rounds"

@@ -32,6 +32,8 @@
 
 #define HEAD	sizeof(struct virtio_vesper_packet)
 #define MAX_READ	(96 << 10)
+/* Seconds after which SIGALRM ends a reader that sees no end; a test fails then. */
+#define PATIENCE	150
 
 /* Of a record before the payload: id, time, number, CPU, context, length. */
 #define RECORD_HEAD	(4 + 8 + 8 + 4 + 1 + 4)
@@ -257,6 +259,7 @@ static int reader(bool mapped, char **args)
 
 	if (fd < 0)
 		die(args[0]);
+	alarm(PATIENCE);
 	in.cpu = atoi(args[1]);
 	in.result = map_file(args[2], sizeof(struct result), true);
 	in.subbuf_size = position(fd).subbuf_size;
