@@ -81,6 +81,7 @@ machine_files() {
 		cat "$bundle" >"$1/ca.crt"
 		break
 	done
-	cat /etc/resolv.conf >"$1/resolv.conf"
-	cat /etc/hosts >"$1/hosts"
+	# Either may be missing, in a container for instance.
+	cat /etc/resolv.conf >"$1/resolv.conf" 2>/dev/null || :
+	cat /etc/hosts >"$1/hosts" 2>/dev/null || :
 }
