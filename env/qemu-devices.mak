@@ -4,6 +4,7 @@
 # lib/recipe-qemu where qemu-patches/ define it.
 CONFIG_Q35=y
 CONFIG_PCI=y
+CONFIG_PCIE_PORT=y
 CONFIG_VIRTIO=y
 CONFIG_VIRTIO_PCI=y
 CONFIG_VIRTIO_SERIAL=y

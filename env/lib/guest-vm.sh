@@ -25,7 +25,7 @@ guest_list() {
 }
 
 guest_start() {
-	local name=${1:?no name} append='' smp=1 mem=512 domain='' options='' device=1 user=''
+	local name=${1:?no name} append='' smp=1 mem=512 domain='' options='' device=1 user='' bus=''
 	local initramfs=$VESPER_TOP/build/guest.cpio kernel='' wait=180 dir log args=()
 	local qemu=/opt/vesper/qemu
 	shift
@@ -33,6 +33,11 @@ guest_start() {
 		case $1 in
 		--) shift; break ;;
 		--no-device) device=; shift; continue ;;
+		--hotplug)
+			args+=(-device "pcie-root-port,id=socket") bus=,bus=socket
+			shift
+			continue
+			;;
 		--no-autoload) append+=" vesper.noauto"; shift; continue ;;
 		--no-wait) wait=0; shift; continue ;;
 		--append | --smp | --mem | --domain | --device-opts | --initramfs | --kernel | --user | --wait)
@@ -72,7 +77,7 @@ guest_start() {
 	ln -s "$console" "$dir/console"
 
 	if [[ -n $device ]] && grep -q '"virtio-vesper-pci"' $qemu/devices; then
-		args+=(-device "virtio-vesper-pci,id=vesper${domain:+,domain=$domain}$options")
+		args+=(-device "virtio-vesper-pci,id=vesper$bus${domain:+,domain=$domain}$options")
 	fi
 	if [[ -n $user ]]; then
 		args+=(-run-with "user=$user")
