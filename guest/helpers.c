@@ -4,6 +4,7 @@
 #include <asm/tsc.h>
 #include <linux/cpufeature.h>
 #include <linux/cpumask.h>
+#include <linux/dma-direction.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
 #include <linux/irq_work.h>
@@ -268,6 +269,32 @@ bool vesper_helper_virtqueue_bounces(struct virtqueue *vq)
 	}
 	__free_page(page);
 	return bounces;
+}
+
+int vesper_helper_virtqueue_map(struct virtqueue *vq, void *ptr, u32 len,
+				dma_addr_t *addr)
+{
+	*addr = virtqueue_map_single_attrs(vq, ptr, len, DMA_TO_DEVICE, 0);
+	return virtqueue_map_mapping_error(vq, *addr) ? -ENOMEM : 0;
+}
+
+void vesper_helper_virtqueue_unmap(struct virtqueue *vq, dma_addr_t addr,
+				   u32 len)
+{
+	virtqueue_unmap_single_attrs(vq, addr, len, DMA_TO_DEVICE, 0);
+}
+
+int vesper_helper_virtqueue_add_mapped(struct virtqueue *vq, dma_addr_t addr,
+				       u32 len, void *data)
+{
+	struct scatterlist sg;
+
+	sg_init_table(&sg, 1);
+	sg_dma_address(&sg) = addr;
+	sg_dma_len(&sg) = len;
+	virtqueue_map_sync_single_range_for_device(vq, addr, 0, len,
+						   DMA_TO_DEVICE);
+	return virtqueue_add_outbuf_premapped(vq, &sg, 1, data, GFP_ATOMIC);
 }
 
 bool vesper_helper_cpu_online(u32 cpu)

@@ -62,7 +62,13 @@ bool vesper_helper_virtio_has_feature(struct virtio_device *vdev,
 				      unsigned int bit);
 void vesper_helper_virtio_read_config(struct virtio_device *vdev, void *config,
 				      unsigned int len);
+int vesper_helper_virtqueue_add_mapped(struct virtqueue *vq, dma_addr_t addr,
+				       u32 len, void *data);
 bool vesper_helper_virtqueue_bounces(struct virtqueue *vq);
+int vesper_helper_virtqueue_map(struct virtqueue *vq, void *ptr, u32 len,
+				dma_addr_t *addr);
+void vesper_helper_virtqueue_unmap(struct virtqueue *vq, dma_addr_t addr,
+				   u32 len);
 bool vesper_helper_within_module(unsigned long addr, const struct module *mod);
 
 #endif

@@ -49,13 +49,14 @@ impl Notifier {
         let count = MAX_MESSAGES.min(size.wrapping_sub(1));
         let mut free = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
-            free.push(Self::element()?, GFP_KERNEL)?;
+            free.push(Self::element(&queue)?, GFP_KERNEL)?;
         }
         queue.disable_cb();
         Ok(Self {
             queue,
+        let reserve = Some(Self::element(&queue)?);
             free,
-            reserve: Some(Self::element()?),
+            reserve,
             waiting: false,
         })
     }
@@ -65,9 +66,11 @@ impl Notifier {
         self.queue.bell()
     }
 
-    fn element() -> Result<KBox<Element<()>>> {
+    fn element(queue: &Virtqueue<()>) -> Result<KBox<Element<()>>> {
         let bytes = KVec::from_elem(0, size_of::<bindings::virtio_vesper_notify>(), GFP_KERNEL)?;
-        Element::new(bytes, 0, ())
+        let mut element = Element::new(bytes, 0, ())?;
+        queue.map(&mut element)?;
+        Ok(element)
     }
 
     /// Takes back what the host has seen.
@@ -109,7 +112,7 @@ impl Notifier {
     /// Puts a message on the queue. Returns whether it is there.
     fn send(&mut self, mut element: KBox<Element<()>>, notify: &[u8]) -> bool {
         element.out_mut().copy_from_slice(notify);
-        match self.queue.add_atomic(element) {
+        match self.queue.add_mapped(element) {
             Ok(()) => true,
             Err(rejected) => {
                 // Only a broken device refuses: there is no more to be told to it.

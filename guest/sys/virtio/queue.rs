@@ -121,6 +121,8 @@ impl Device {
 /// What is put on a queue: bytes that the device reads, bytes that it writes, and something of the
 /// driver's, `token`, that lives as long as the device may touch them.
 pub(crate) struct Element<T> {
+    // Before the bytes that it maps.
+    mapping: Option<Mapping>,
     out: KVec<u8>,
     reply: KVec<u8>,
     token: T,
@@ -131,6 +133,7 @@ impl<T> Element<T> {
     /// it.
     pub(crate) fn new(out: KVec<u8>, reply_len: usize, token: T) -> Result<KBox<Self>> {
         let element = Self {
+            mapping: None,
             out,
             reply: KVec::from_elem(0, reply_len, GFP_KERNEL)?,
             token,
@@ -156,6 +159,32 @@ impl<T> Element<T> {
     /// What the driver put with it.
     pub(crate) fn token_mut(&mut self) -> &mut T {
         &mut self.token
+    }
+}
+
+/// Bytes that stay mapped for the device, whether or not they are on a queue.
+///
+/// # Invariants
+///
+/// `len` bytes are mapped at `addr` for the device of `vq`.
+struct Mapping {
+    vq: NonNull<bindings::virtqueue>,
+    addr: bindings::dma_addr_t,
+    len: u32,
+    _owner: Arc<Vqs>,
+}
+
+// SAFETY: Any thread may undo a mapping.
+unsafe impl Send for Mapping {}
+
+// SAFETY: A shared mapping can only be looked at.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: Mapped, by the type's invariants. The queue is not deleted as long as `_owner` is
+        // there.
+        unsafe { bindings::vesper_helper_virtqueue_unmap(self.vq.as_ptr(), self.addr, self.len) };
     }
 }
 
@@ -200,22 +229,58 @@ impl<T> Virtqueue<T> {
         element: KBox<Element<T>>,
         pages: &[PagePtr],
     ) -> Result<(), Rejected<T>> {
-        self.add_gfp(element, pages, bindings::GFP_KERNEL)
+        let result = self.add_sgs(&element, pages);
+        Self::added(element, result)
     }
 
-    /// Puts an element without pages on the queue. Allocates only if the element has both parts.
-    /// Any context but NMI.
-    pub(crate) fn add_atomic(&mut self, element: KBox<Element<T>>) -> Result<(), Rejected<T>> {
-        self.add_gfp(element, &[], bindings::GFP_ATOMIC)
+    /// Gets an element ready for [`Virtqueue::add_mapped`]. Only what the device reads of it will
+    /// reach the device. Process context.
+    pub(crate) fn map(&self, element: &mut Element<T>) -> Result {
+        let len = element.out.len() as u32;
+        let mut addr = 0;
+        // SAFETY: The queue exists as long as `self`; the bytes are in memory from kmalloc, and stay
+        // where they are, for nothing lets them grow.
+        to_result(unsafe {
+            bindings::vesper_helper_virtqueue_map(
+                self.vq.as_ptr(),
+                element.out.as_mut_ptr().cast(),
+                len,
+                &mut addr,
+            )
+        })?;
+        // INVARIANT: Just mapped.
+        element.mapping = Some(Mapping {
+            vq: self.vq,
+            addr,
+            len,
+            _owner: self.owner.clone(),
+        });
+        Ok(())
     }
 
-    fn add_gfp(
-        &mut self,
-        element: KBox<Element<T>>,
-        pages: &[PagePtr],
-        gfp: bindings::gfp_t,
-    ) -> Result<(), Rejected<T>> {
-        match self.add_sgs(&element, pages, gfp) {
+    /// Puts an element on the queue that was [mapped](Virtqueue::map) for it: neither memory is
+    /// needed for that, nor a lock of an IOMMU's driver, which on PREEMPT_RT may sleep. Any context
+    /// but NMI.
+    pub(crate) fn add_mapped(&mut self, element: KBox<Element<T>>) -> Result<(), Rejected<T>> {
+        let result = match &element.mapping {
+            // SAFETY: The queue exists as long as `self`, and no other operation runs. The bytes
+            // are mapped, by the type's invariants, and stay so until the element comes back: it is
+            // owned by the queue from now on and can't be reached otherwise.
+            Some(mapping) if mapping.vq == self.vq => to_result(unsafe {
+                bindings::vesper_helper_virtqueue_add_mapped(
+                    self.vq.as_ptr(),
+                    mapping.addr,
+                    mapping.len,
+                    ptr::from_ref(&*element).cast_mut().cast(),
+                )
+            }),
+            _ => Err(EINVAL),
+        };
+        Self::added(element, result)
+    }
+
+    fn added(element: KBox<Element<T>>, result: Result) -> Result<(), Rejected<T>> {
+        match result {
             Ok(()) => {
                 // The queue owns it now.
                 let _ = KBox::into_raw(element);
@@ -225,8 +290,7 @@ impl<T> Virtqueue<T> {
         }
     }
 
-    fn add_sgs(&mut self, element: &Element<T>, pages: &[PagePtr], gfp: bindings::gfp_t) -> Result {
-        // Only in process context are there pages.
+    fn add_sgs(&mut self, element: &Element<T>, pages: &[PagePtr]) -> Result {
         let mut list = KVVec::<bindings::scatterlist>::with_capacity(pages.len(), GFP_KERNEL)?;
         let (mut out, mut reply) = (Zeroable::zeroed(), Zeroable::zeroed());
         let mut sgs = [ptr::null_mut(); 3];
@@ -270,7 +334,7 @@ impl<T> Virtqueue<T> {
                 num_out as u32,
                 num_in as u32,
                 ptr::from_ref(element).cast_mut().cast(),
-                gfp,
+                bindings::GFP_KERNEL,
             )
         })
     }
