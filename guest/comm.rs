@@ -110,6 +110,10 @@ pub(crate) struct Comm {
     bell: RawSpinLock<Option<Bell>>,
     max_fragment: Atomic<usize>,
     next_id: Atomic<u32>,
+    /// Counts the times that a device was attached.
+    generation: Atomic<u32>,
+    /// No more notifications.
+    hushed: Atomic<bool>,
 }
 
 impl Comm {
@@ -123,6 +127,8 @@ impl Comm {
             bell <- new_raw_spinlock!(None, "vesper_bell"),
             max_fragment: Atomic::new(0),
             next_id: Atomic::new(1),
+            generation: Atomic::new(0),
+            hushed: Atomic::new(false),
         })
     }
 
@@ -165,7 +171,9 @@ impl Comm {
         *self.bell.lock() = Some(notify.bell());
         *self.notify.lock() = Some(notify);
         *self.lend.lock() = Some(lend);
-        *self.control.lock() = Some(control::Control::new(Virtqueue::from(control)));
+        let generation = self.generation().wrapping_add(1);
+        *self.control.lock() = Some(control::Control::new(Virtqueue::from(control), generation));
+        self.generation.store(generation, Relaxed);
         *self.loader.lock() = Some(Virtqueue::from(loader));
         Ok(())
     }
@@ -180,6 +188,18 @@ impl Comm {
         let _control = self.control.lock().take();
         let _lend = self.lend.lock().take();
         let _loader = self.loader.lock().take();
+    }
+
+    /// The machine goes down, and maybe an IOMMU before it: sends no notification any more. The
+    /// host looks by itself when the device is reset.
+    pub(crate) fn hush(&self) {
+        self.hushed.store(true, Relaxed);
+    }
+
+    /// Which of the devices that come and go is or was the last one. An id that the host gave a
+    /// request means nothing to the next.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation.load(Relaxed)
     }
 
     /// Pages that may be lent in one fragment; 0 if nothing can be lent over this device.

@@ -175,7 +175,11 @@ impl Guest {
             .and_then(|()| self.comm.hello(&config, self.loader.policy().to_abi()))
             .and_then(
                 |()| match device.has_feature(bindings::VIRTIO_VESPER_F_LOADER) {
-                    true => self.comm.post(),
+                    true => {
+                        // First, so that it can't ask for what is there.
+                        self.loader.attached();
+                        self.comm.post()
+                    }
                     false => Ok(()),
                 },
             )
@@ -183,7 +187,7 @@ impl Guest {
         if let Err(e) = entered {
             dev_err!(device.device(), "the host can't be used: {:?}\n", e);
             self.listener.detaching();
-            self.comm.detach();
+            self.detach();
             return Err(e);
         }
         Ok(config)
@@ -198,8 +202,15 @@ impl Guest {
             Ok(()) | Err(ENODEV) => (),
             Err(e) => dev_warn!(device.device(), "the host does not say goodbye: {:?}\n", e),
         }
-        self.comm.detach();
+        self.detach();
         device.reset();
+    }
+
+    /// Parts with the device. What it said has been heard after this, and none of it is taken for
+    /// the words of the next one.
+    fn detach(&self) {
+        self.comm.detach();
+        self.queue.drain();
     }
 }
 
@@ -236,6 +247,15 @@ impl virtio::Driver for Guest {
     fn restore(this: ArcBorrow<'_, Self>, device: &Device) -> Result {
         this.enter(device)?;
         Ok(())
+    }
+
+    fn shutdown(this: ArcBorrow<'_, Self>, _device: &Device) {
+        // The device keeps what is lent: so the host gets also what is recorded from here to the
+        // end. That end resets the device, or takes the bus from it (kexec).
+        if this.listener.flush().is_err() {
+            pr_warn_once!("no memory to publish what lies waiting\n");
+        }
+        this.comm.hush();
     }
 
     fn config_changed(this: ArcBorrow<'_, Self>) {

@@ -100,7 +100,7 @@ impl Loader {
                 .inspect_err(|e| pr_warn!("modules can't be loaded for the host: {:?}\n", e))
                 .ok(),
         };
-        let jobs = Arc::pin_init(Jobs::new(), GFP_KERNEL)?;
+        let jobs = Arc::pin_init(Jobs::new(comm.clone()), GFP_KERNEL)?;
         let notifier = Notifier::on_module(jobs.clone())?;
         Arc::pin_init(
             pin_init!(Self {
@@ -121,11 +121,18 @@ impl Loader {
         self.policy
     }
 
-    /// The host will be gone, and with it the rest of what it was sending. Process context.
+    /// There is a host: tells it what was loaded before. Process context.
+    pub(crate) fn attached(&self) {
+        self.jobs.tell_all();
+    }
+
+    /// The host will be gone, and with it the rest of what it was sending and what it waits for.
+    /// Process context.
     pub(crate) fn detaching(&self) {
         let dropped = self.incoming.lock().take();
         drop(dropped);
     }
+        self.jobs.cancel_all();
 
     /// Takes in a message of the host's: `message` is all of it, its length checked. By one thread
     /// at a time. Process context.
@@ -141,7 +148,7 @@ impl Loader {
             }
         };
         if let Err(refusal) = taken {
-            self.report(head.id, &refusal.into());
+            self.report(self.comm.generation(), head.id, &refusal.into());
         }
     }
 
@@ -300,7 +307,7 @@ impl Loader {
                     canceled(name).into()
                 };
                 this.jobs.remove(&ours);
-                this.report(id, &outcome);
+                this.report(ours.generation, id, &outcome);
             })
             .inspect_err(|_| self.jobs.remove(&job))
         });

@@ -337,6 +337,10 @@ impl Loader {
 
     /// The guest's answer to request `id`. Returns whether anybody had asked.
     pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> bool {
+        if id == 0 {
+            self.news(outcome);
+            return false;
+        }
         let Some(at) = self
             .requests
             .iter()
@@ -357,6 +361,34 @@ impl Loader {
             let _ = self.requests.remove(at);
         }
         true
+    }
+
+    /// What the guest says unasked of a module, see `struct virtio_vesper_result`. While there is a
+    /// request on the module, its answer will tell.
+    fn news(&mut self, outcome: &Outcome) {
+        let at = self.modules.iter().position(|m| m.name == outcome.module);
+        let gone = outcome.status == ENOENT.to_errno().unsigned_abs();
+        match at {
+            Some(at) if gone && self.modules[at].state == VESPER_MODULE_LIVE => {
+                let _ = self.modules.remove(at);
+            }
+            None if outcome.status == 0
+                && outcome.module[0] != 0
+                && self.modules.len() < MAX_MODULES =>
+            {
+                let known = Known {
+                    name: outcome.module,
+                    state: VESPER_MODULE_LIVE,
+                    status: 0,
+                    image_len: 0,
+                    loaded_ns: 0,
+                    request: 0,
+                };
+                // Without memory it can't be unloaded from here, and is none the worse for it.
+                let _ = self.modules.push(known, GFP_KERNEL_ACCOUNT);
+            }
+            _ => {}
+        }
     }
 
     /// Brings the list of modules up to date.

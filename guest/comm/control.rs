@@ -36,13 +36,15 @@ const REPLY_TIMEOUT: u32 = 30;
 pub(super) struct Control {
     pub(super) queue: Virtqueue<Asked>,
     greeted: bool,
+    generation: u32,
 }
 
 impl Control {
-    pub(super) fn new(queue: Virtqueue<Asked>) -> Self {
+    pub(super) fn new(queue: Virtqueue<Asked>, generation: u32) -> Self {
         Self {
             queue,
             greeted: false,
+            generation,
         }
     }
 }
@@ -78,16 +80,40 @@ impl Comm {
     /// the host made of it as an error; `ENODEV` if there is no device, `EIO` if it is broken,
     /// `ETIMEDOUT` if the host doesn't answer. Process context.
     pub(crate) fn request<M: Message>(&self, kind: u32, message: M, tail: &[u8]) -> Result<u32> {
-        self.ask(kind, self.next_id.fetch_add(1, Relaxed), message, tail)
+        let id = self.next_id.fetch_add(1, Relaxed);
+        self.ask(kind, id, None, message, tail)
     }
 
-    /// Reports the outcome of the host's loader request `id`. Errors as for [`Comm::request`].
-    pub(crate) fn result(&self, id: u32, result: bindings::virtio_vesper_result) -> Result {
-        self.ask(bindings::VIRTIO_VESPER_C_RESULT, id, result, &[])?;
+    /// Reports the outcome of the loader request `id` that the host made in [`generation`]: fails
+    /// with `ESTALE` if that is over. Other errors as for [`Comm::request`].
+    ///
+    /// [`generation`]: Comm::generation
+    pub(crate) fn result(
+        &self,
+        generation: u32,
+        id: u32,
+        result: bindings::virtio_vesper_result,
+    ) -> Result {
+        let kind = bindings::VIRTIO_VESPER_C_RESULT;
+        self.ask(kind, id, Some(generation), result, &[])?;
         Ok(())
     }
 
-    fn ask<M: Message>(&self, kind: u32, id: u32, mut message: M, tail: &[u8]) -> Result<u32> {
+    /// Tells the host of a module without having been asked: see `struct virtio_vesper_result`.
+    /// Errors as for [`Comm::request`].
+    pub(crate) fn news(&self, news: bindings::virtio_vesper_result) -> Result {
+        self.ask(bindings::VIRTIO_VESPER_C_RESULT, 0, None, news, &[])?;
+        Ok(())
+    }
+
+    fn ask<M: Message>(
+        &self,
+        kind: u32,
+        id: u32,
+        generation: Option<u32>,
+        mut message: M,
+        tail: &[u8],
+    ) -> Result<u32> {
         message.set_hdr(kind, 0, id, tail.len());
 
         let mut bytes = KVec::with_capacity(size_of::<M>().wrapping_add(tail.len()), GFP_KERNEL)?;
@@ -108,6 +134,9 @@ impl Comm {
             let control = (*control).as_mut().ok_or(ENODEV)?;
             if !control.greeted && kind != bindings::VIRTIO_VESPER_C_HELLO {
                 return Err(ENODEV);
+            }
+            if generation.is_some_and(|generation| generation != control.generation) {
+                return Err(ESTALE);
             }
             control.queue.add(element, &[]).map_err(|rejected| {
                 match rejected.error {

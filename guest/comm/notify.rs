@@ -23,7 +23,10 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::rcu,
+    sync::{
+        atomic::Relaxed,
+        rcu, //
+    },
     transmute::AsBytes, //
 };
 
@@ -51,10 +54,10 @@ impl Notifier {
         for _ in 0..count {
             free.push(Self::element(&queue)?, GFP_KERNEL)?;
         }
+        let reserve = Some(Self::element(&queue)?);
         queue.disable_cb();
         Ok(Self {
             queue,
-        let reserve = Some(Self::element(&queue)?);
             free,
             reserve,
             waiting: false,
@@ -151,6 +154,9 @@ impl Comm {
             buffer,
             produced,
         );
+        if self.hushed.load(Relaxed) {
+            return true;
+        }
 
         let rcu = rcu::read_lock();
         let kick = {

@@ -3,7 +3,8 @@
 //! Requests that have come whole, and the modules that came of them.
 
 use crate::{
-    abi,
+    abi, bindings,
+    comm::Comm,
     sys::{
         completion::Completion,
         module::Module,
@@ -50,7 +51,9 @@ pub(super) enum State {
 /// One request.
 #[pin_data]
 pub(super) struct Job {
+    /// What the host calls it, and for how long it does: see [`Comm::generation`].
     pub(super) id: u32,
+    pub(super) generation: u32,
     /// Only signed modules may come.
     pub(super) signed_only: bool,
     #[pin]
@@ -96,6 +99,7 @@ impl Job {
 /// The locks are held for a moment only; under `jobs` come those of the jobs.
 #[pin_data]
 pub(super) struct Jobs {
+    comm: Arc<Comm>,
     #[pin]
     jobs: Mutex<KVec<Arc<Job>>>,
     #[pin]
@@ -103,8 +107,9 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    pub(super) fn new() -> impl PinInit<Self> {
+    pub(super) fn new(comm: Arc<Comm>) -> impl PinInit<Self> {
         pin_init!(Self {
+            comm,
             jobs <- new_mutex!(KVec::new(), "vesper_jobs"),
             loaded <- new_mutex!(KVec::new(), "vesper_loaded"),
         })
@@ -115,6 +120,7 @@ impl Jobs {
         let job = Arc::pin_init(
             pin_init!(Job {
                 id,
+                generation: self.comm.generation(),
                 signed_only,
                 state <- new_mutex!(State::Waiting, "vesper_job"),
                 done <- Completion::new(),
@@ -145,6 +151,17 @@ impl Jobs {
         }
     }
 
+    /// Marks every job as withdrawn that has not begun: the host that wanted them is gone.
+    pub(super) fn cancel_all(&self) {
+        let jobs = self.jobs.lock();
+        for job in jobs.iter() {
+            let mut state = job.state.lock();
+            if matches!(*state, State::Waiting) {
+                *state = State::Canceled;
+            }
+        }
+    }
+
     /// The job that thread `pid` does.
     fn of(&self, pid: Pid) -> Option<Arc<Job>> {
         let jobs = self.jobs.lock();
@@ -168,6 +185,42 @@ impl Jobs {
     }
 }
 
+impl Jobs {
+    /// Tells the host whether a module that was loaded for it is there. Process context.
+    pub(super) fn tell(&self, name: Name) {
+        let there = self.loaded.lock().iter().any(|other| *other == name);
+        let status = if there {
+            0
+        } else {
+            ENOENT.to_errno().unsigned_abs()
+        };
+        let news = bindings::virtio_vesper_result {
+            status: status.to_le(),
+            stage: bindings::VIRTIO_VESPER_STAGE_KERNEL.to_le(),
+            module: name,
+            ..Zeroable::zeroed()
+        };
+        match self.comm.news(news) {
+            // It is told of what there is when it comes.
+            Ok(()) | Err(ENODEV) => (),
+            Err(e) => pr_warn!("the host does not hear of a module: {:?}\n", e),
+        }
+    }
+
+    /// Tells the host of every module that was loaded for it before. Process context.
+    pub(super) fn tell_all(&self) {
+        let mut at = 0usize;
+        loop {
+            let name = self.loaded.lock().get(at).copied();
+            let Some(name) = name else {
+                return;
+            };
+            self.tell(name);
+            at = at.wrapping_add(1);
+        }
+    }
+}
+
 impl OnModule for Jobs {
     fn coming(&self, module: &Module) -> Result {
         let Some(job) = self.of(kernel::current!().pid()) else {
@@ -187,6 +240,16 @@ impl OnModule for Jobs {
 
     fn going(&self, module: &Module) {
         let name = field(module.name().to_bytes());
-        self.loaded.lock().retain(|other| *other != name);
+        let known = {
+            let mut loaded = self.loaded.lock();
+            let before = loaded.len();
+            loaded.retain(|other| *other != name);
+            loaded.len() != before
+        };
+        // What a request comes to is reported by its thread. Here and not later: a module of the
+        // same name can come as soon as this one has gone.
+        if known && self.of(kernel::current!().pid()).is_none() {
+            self.tell(name);
+        }
     }
 }

@@ -141,8 +141,11 @@ impl Loader {
         }
     }
 
-    /// Tells the host what came of a request. Process context.
-    pub(super) fn report(&self, id: u32, outcome: &Outcome) {
+    /// Tells the host what came of request `id`, which it made in that [`Comm::generation`]. If
+    /// there is another one now, it hears only whether the module is there. Process context.
+    ///
+    /// [`Comm::generation`]: crate::comm::Comm::generation
+    pub(super) fn report(&self, generation: u32, id: u32, outcome: &Outcome) {
         let status = match outcome.result {
             Ok(()) => 0,
             Err(e) => e.to_errno().unsigned_abs(),
@@ -157,8 +160,10 @@ impl Loader {
             text: outcome.text.field(),
             ..Zeroable::zeroed()
         };
-        if let Err(e) = self.comm.result(id, result) {
-            pr_warn!("the host does not hear what came of its request: {:?}\n", e);
+        match self.comm.result(generation, id, result) {
+            Ok(()) => (),
+            Err(ESTALE) => self.jobs.tell(outcome.module),
+            Err(e) => pr_warn!("the host does not hear what came of its request: {:?}\n", e),
         }
     }
 }

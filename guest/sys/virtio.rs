@@ -54,6 +54,10 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// The machine is back: as [`Driver::probe`].
     fn restore(this: ArcBorrow<'_, Self>, device: &Device) -> Result;
 
+    /// The machine is about to go down or to start anew. The device stays; none of the others is
+    /// called after this.
+    fn shutdown(this: ArcBorrow<'_, Self>, device: &Device);
+
     /// The device has changed its configuration. Hard interrupt context.
     fn config_changed(this: ArcBorrow<'_, Self>);
 
@@ -175,6 +179,7 @@ impl<T: Driver> Registration<T> {
             (*driver).config_changed = Some(config_changed::<T>);
             (*driver).freeze = Some(freeze::<T>);
             (*driver).restore = Some(restore::<T>);
+            (*driver).shutdown = Some(shutdown::<T>);
         }
         // SAFETY: The driver is filled in, pinned, and stays until `drop` unregisters it.
         to_result(unsafe { bindings::__register_virtio_driver(driver, module.as_ptr()) })?;
@@ -251,6 +256,15 @@ unsafe extern "C" fn restore<T: Driver>(vdev: *mut bindings::virtio_device) -> f
         T::restore(data, device)?;
         Ok(0)
     })
+}
+
+/// # Safety
+///
+/// Called by the virtio bus only, for a device that is bound to this driver.
+unsafe extern "C" fn shutdown<T: Driver>(vdev: *mut bindings::virtio_device) {
+    // SAFETY: As in `remove`.
+    let (data, device) = unsafe { (data::<T>(vdev), Device::from_raw(vdev)) };
+    T::shutdown(data, device);
 }
 
 /// # Safety

@@ -287,7 +287,10 @@ struct virtio_vesper_unload {
  * @module: name the guest kernel knows the module by, NUL-terminated
  * @text: a sentence for the operator, NUL-terminated, may be empty
  *
- * @hdr.id repeats the request's.
+ * @hdr.id repeats the request's, which is never 0. With 0 it answers none, but
+ * tells what became of a module without the host's doing: @status 0, @module was
+ * loaded for the host before this hello, and is there; ENOENT, it went, by
+ * somebody in the guest.
  */
 struct virtio_vesper_result {
 	struct virtio_vesper_hdr hdr;
