@@ -17,6 +17,7 @@
 
 #include "calls.h"
 #include "helpers.h"
+#include "trace_calls.h"
 
 /* bindgen does not evaluate a sizeof in a macro. */
 const size_t VESPER_CONST_KSYM_SYMBOL_LEN = KSYM_SYMBOL_LEN;

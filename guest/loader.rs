@@ -21,7 +21,8 @@ use crate::{
     sys::{
         kthread,
         notifier::Notifier,
-        syscall::Calls, //
+        syscall::Calls,
+        trace, //
     },
 };
 use kernel::{
@@ -131,8 +132,8 @@ impl Loader {
     pub(crate) fn detaching(&self) {
         let dropped = self.incoming.lock().take();
         drop(dropped);
-    }
         self.jobs.cancel_all();
+    }
 
     /// Takes in a message of the host's: `message` is all of it, its length checked. By one thread
     /// at a time. Process context.
@@ -165,6 +166,7 @@ impl Loader {
                 why: "the host sent a malformed load request",
             })?;
         let name = load.module;
+        trace::load_request(id, &name);
         let refuse = |error, stage, why| Refusal {
             error,
             stage,
@@ -273,7 +275,8 @@ impl Loader {
                 module: NO_NAME,
                 why: "the host sent a malformed unload request",
             })?;
-        self.start(id, name, move |this, _job| this.run_unload(name))
+        trace::unload_request(id, &name);
+        self.start(id, name, move |this, job| this.run_unload(job, name))
     }
 
     /// A request is withdrawn: whatever has not begun is dropped.

@@ -18,6 +18,7 @@ pub(crate) mod raw_spinlock;
 pub(crate) mod relay;
 pub(crate) mod symbol;
 pub(crate) mod syscall;
+pub(crate) mod trace;
 pub(crate) mod tracepoint;
 pub(crate) mod virtio;
 pub(crate) mod work;

@@ -9,7 +9,10 @@ use crate::{
         Comm,
         Lender, //
     },
-    sys::completion::Completion,
+    sys::{
+        completion::Completion,
+        trace, //
+    },
 };
 use core::slice;
 use kernel::{
@@ -208,6 +211,7 @@ impl Channel {
             ..Zeroable::zeroed()
         };
         let id = comm.request(bindings::VIRTIO_VESPER_C_OPEN, open, &[])?;
+        trace::channel_open(id, &description.module, &description.channel);
         let shared = link.shared.insert(Shared {
             id,
             loans: loans.clone(),
@@ -269,12 +273,14 @@ impl Channel {
             return Err(EINVAL);
         }
         let index = bindings::VIRTIO_VESPER_INDEX_FRAGMENT;
-        let lend = |first, pages| {
+        let lend = |first, pages: &[_]| {
             {
                 let mut count = shared.loans.count.lock();
                 count.out = count.out.wrapping_add(1);
             }
-            comm.lend(shared.id, buffer, first, pages, shared.loans.clone())
+            comm.lend(shared.id, buffer, first, pages, shared.loans.clone())?;
+            trace::lend(shared.id, buffer, first, pages.len());
+            Ok::<(), Error>(())
         };
         lend(index, slice::from_ref(&pages.index))?;
         let (mut first, mut rest) = (0usize, pages.pages);
@@ -286,6 +292,7 @@ impl Channel {
         }
         let share = names(shared.id, buffer);
         comm.request(bindings::VIRTIO_VESPER_C_SHARE, share, &[])?;
+        trace::share(shared.id, buffer);
         *lent = true;
         Ok(())
     }
@@ -299,17 +306,23 @@ impl Channel {
         };
         let all = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);
         let answer = comm.request(bindings::VIRTIO_VESPER_C_UNSHARE, all, &[]);
+        let answer = answer.map(|_| ());
+        trace::unshare(shared.id, &answer);
         let timeout = if matches!(answer, Err(e) if [ENODEV, EIO, ETIMEDOUT].contains(&e)) {
             0
         } else {
             RETURN_TIMEOUT_MS
         };
-        if !shared.loans.end(timeout) {
+        let back = shared.loans.end(timeout);
+        trace::returned(shared.id, &if back { Ok(()) } else { Err(ETIMEDOUT) });
+        if !back {
             return false;
         }
         let close = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);
-        comm.request(bindings::VIRTIO_VESPER_C_CLOSE, close, &[])
-            .is_ok()
+        let answer = comm.request(bindings::VIRTIO_VESPER_C_CLOSE, close, &[]);
+        let answer = answer.map(|_| ());
+        trace::channel_close(shared.id, &answer);
+        answer.is_ok()
     }
 
     /// Forgets the sharing without a word to the host: the device is about to be reset. Nobody
@@ -379,7 +392,10 @@ impl Channel {
             return;
         };
         let produced = pending.produced.load(Relaxed);
-        if !comm.notify(id, buffer, produced, flags & URGENT != 0) {
+        let urgent = flags & URGENT != 0;
+        let sent = comm.notify(id, buffer, produced, urgent);
+        trace::notify(id, buffer, produced, urgent, sent);
+        if !sent {
             pending.flags.store(flags, Relaxed);
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     abi, bindings,
     sys::{
         syscall::AddressSpace,
+        trace,
         xz, //
     },
 };
@@ -82,6 +83,7 @@ impl Loader {
             return Outcome::failed(e, stage, name, explain::unsigned());
         }
 
+        trace::load_begin(job.id, &name);
         let result = self
             .calls
             .as_ref()
@@ -91,6 +93,7 @@ impl Loader {
         let module = job.module().unwrap_or_else(|| {
             job::field(image::modinfo(&image, b"name").unwrap_or(abi::name(&name).unwrap_or(&[])))
         });
+        trace::load_done(job.id, &module, &result);
         let refusal = self.listener.take_refusal();
         match (result, refusal) {
             // The module lives with it, so it is loaded.
@@ -116,7 +119,7 @@ impl Loader {
     }
 
     /// Unloads a module. In the request's thread.
-    pub(super) fn run_unload(&self, name: Name) -> Outcome {
+    pub(super) fn run_unload(&self, job: &Job, name: Name) -> Outcome {
         let Some(module) = self.jobs.loaded(abi::name(&name).unwrap_or(&[])) else {
             let text = Text::new(fmt!(
                 "the guest has no such module that was loaded by VESPER"
@@ -124,12 +127,14 @@ impl Loader {
             let stage = bindings::VIRTIO_VESPER_STAGE_POLICY;
             return Outcome::failed(ENOENT, stage, name, text);
         };
+        trace::unload_begin(job.id, &module);
         let result = self
             .calls
             .as_ref()
             .ok_or(EOPNOTSUPP)
             .and_then(AddressSpace::new)
             .and_then(|space| space.delete_module(abi::name(&module).unwrap_or(&[])));
+        trace::unload_done(job.id, &module, &result);
         Outcome {
             result,
             stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,

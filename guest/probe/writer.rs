@@ -13,6 +13,7 @@ use crate::{
             Room,
             HEAD, //
         },
+        trace,
     },
 };
 use kernel::{
@@ -166,9 +167,10 @@ impl Writer {
 
     /// Takes over what the host has consumed, if that can be.
     fn refresh(&mut self) {
-        let consumed = self.index.consumed();
-        if consumed >= self.buf.consumed() && consumed <= self.buf.produced() {
+        let (consumed, before) = (self.index.consumed(), self.buf.consumed());
+        if consumed > before && consumed <= self.buf.produced() {
             self.buf.set_consumed(consumed);
+            trace::consumed(self.cpu, consumed);
         }
     }
 
@@ -196,6 +198,7 @@ impl Writer {
             .publish(self.buf.geometry().slot(number), padding, produced);
         self.index.open(produced, 0, self.last);
         self.records = 0;
+        trace::switch(self.cpu, produced);
         // Who overwrites says so first: a reader who looks at `produced` again after copying then
         // knows that what it copied may have been written over.
         smp_mb(Write);
