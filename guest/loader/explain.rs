@@ -112,6 +112,17 @@ pub(super) fn load(error: Error, image: &[u8]) -> Text {
     }
 }
 
+/// A remark on a load that succeeded.
+pub(super) fn loaded(image: &[u8], params: &[u8]) -> Text {
+    match image::undeclared(image, params) {
+        Some(name) => Text::new(fmt!(
+            "the module declares no parameter '{}': the kernel ignores it",
+            printable(name),
+        )),
+        None => Text::none(),
+    }
+}
+
 fn same_kernel(image: &[u8]) -> bool {
     image::modinfo(image, b"vermagic") == Some(module::vermagic().to_bytes())
 }

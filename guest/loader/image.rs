@@ -47,9 +47,49 @@ pub(crate) fn signature(image: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The value of `key` in section .modinfo: `vermagic`, `name`, `depends`.
 pub(crate) fn modinfo<'a>(image: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    section(image, b".modinfo")?
+    modinfos(image, key).next()
+}
+
+/// All values of `key` in section .modinfo.
+fn modinfos<'a, 'k>(
+    image: &'a [u8],
+    key: &'k [u8],
+) -> impl Iterator<Item = &'a [u8]> + use<'a, 'k> {
+    section(image, b".modinfo")
+        .unwrap_or(&[])
         .split(|&c| c == 0)
-        .find_map(|entry| entry.strip_prefix(key)?.strip_prefix(b"="))
+        .filter_map(move |entry| entry.strip_prefix(key)?.strip_prefix(b"="))
+}
+
+/// The first parameter in the string `params` that the image does not declare: the kernel ignores
+/// such.
+pub(crate) fn undeclared<'a>(image: &[u8], params: &'a [u8]) -> Option<&'a [u8]> {
+    let mut quoted = false;
+    params
+        .split(|&c| {
+            // As `next_arg()` of the kernel.
+            quoted ^= c == b'"';
+            !quoted && c.is_ascii_whitespace()
+        })
+        .map(|word| word.strip_prefix(b"\"").unwrap_or(word))
+        .filter_map(|word| word.split(|&c| c == b'=').next())
+        .take_while(|&name| name != b"--")
+        .find(|name| !name.is_empty() && !declares(image, name))
+}
+
+fn declares(image: &[u8], name: &[u8]) -> bool {
+    // Every module has these.
+    if name == b"async_probe" || name == b"dyndbg" {
+        return true;
+    }
+    let dash = |c: u8| if c == b'-' { b'_' } else { c };
+    let same = |declared: &[u8]| {
+        let declared = declared.split(|&c| c == b':').next().unwrap_or(&[]);
+        declared.len() == name.len() && declared.iter().zip(name).all(|(&a, &b)| dash(a) == dash(b))
+    };
+    [&b"parmtype"[..], b"parm"]
+        .iter()
+        .any(|key| modinfos(image, key).any(same))
 }
 
 /// The contents of the section of this name.
@@ -153,6 +193,26 @@ mod tests {
                 let _ = modinfo(&image, b"name");
             }
         }
+    }
+
+    #[test]
+    fn finds_a_parameter_that_is_not_declared() {
+        let image = elf(b"parmtype=sig:int\0parm=comm_name:who\0name=signal\0");
+        for known in [
+            &b""[..],
+            b"sig=10",
+            b" sig=10  comm-name=x ",
+            b"comm_name=\"a b=c\" sig=1",
+            b"\"comm_name=a b\" sig",
+            b"async_probe dyndbg=+p",
+            b"sig=1 -- what=ever",
+        ] {
+            assert_eq!(undeclared(&image, known), None, "{known:?}");
+        }
+        assert_eq!(undeclared(&image, b"sig=1 sgi=2"), Some(&b"sgi"[..]));
+        assert_eq!(undeclared(&image, b"si=1"), Some(&b"si"[..]));
+        assert_eq!(undeclared(&image, b"comm_name=\"a\" b"), Some(&b"b"[..]));
+        assert_eq!(undeclared(b"no image", b"b"), Some(&b"b"[..]));
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl Loader {
                     None => bindings::VIRTIO_VESPER_STAGE_KERNEL,
                 },
                 module,
-                text: refusal.map_or(Text::none(), explain::share),
+                text: match refusal {
+                    Some(refusal) => explain::share(refusal),
+                    None => explain::loaded(&image, &params),
+                },
             },
             // Its init function failed of it: that is the cause, whatever it made of it.
             (Err(_), Some(refusal)) => {

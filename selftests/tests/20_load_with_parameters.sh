@@ -25,3 +25,9 @@ expect_match "the record" "$records" 'target_comm="sleep"'
 expect_match "its call stack" "$records" '__send_signal|send_signal'
 unload signal
 [[ ! -e $RELAY/$GUEST/signal ]] || fail "the files are still there"
+
+# The kernel ignores a parameter that a module does not have; the operator hears
+# of it.
+expect_match "a parameter that there is not" "$(vesper load "$GUEST" "$SIGNAL" sig=10 com=sleep)" \
+	"no parameter 'com'"
+unload signal
