@@ -102,11 +102,11 @@ impl Listener {
             };
             let mut link = channel.link.lock();
             if reachable {
-                // So that nothing is both in the host's copy and in what is shared again later.
+                // The host keeps what is closed; what is open by then will be shared again.
                 if !link.closed {
                     channel.source.flush();
                 }
-                reachable = channel.unshare(&self.comm, &mut link);
+                reachable = channel.unshare(&self.comm, &mut link, true);
             } else {
                 channel.abandon(&mut link);
             }
@@ -241,7 +241,7 @@ impl Drop for Share {
             .lock()
             .retain(|c| !Arc::ptr_eq(c, &self.channel));
         let mut link = self.channel.link.lock();
-        if !self.channel.unshare(&self.listener.comm, &mut link) {
+        if !self.channel.unshare(&self.listener.comm, &mut link, false) {
             pr_warn!(
                 "the host does not give the pages of a closed channel back: they are kept until the device is reset\n"
             );

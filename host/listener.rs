@@ -277,9 +277,9 @@ impl Listener {
 
     /// Detaches buffers and ends loans that led to none (C5). `ENOENT` if there is nothing of the
     /// kind; `ENOMEM`: still shared.
-    pub(crate) fn unshare(&mut self, domain: &Domain, target: Target) -> Result {
+    pub(crate) fn unshare(&mut self, domain: &Domain, target: Target, why: Why) -> Result {
         let channel = self.channel(target.channel)?;
-        let found = channel.give_back(domain, target.buffer, Why::Unshare)?;
+        let found = channel.give_back(domain, target.buffer, why)?;
         match found || target.buffer.is_none() {
             true => Ok(()),
             false => Err(ENOENT),

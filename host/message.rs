@@ -123,7 +123,8 @@ pub(crate) enum Control<'a> {
         text: &'a [u8],
     },
     Share(Target),
-    Unshare(Target),
+    /// The target, and whether it will be lent again.
+    Unshare(Target, bool),
     Close(Target),
     Result(Outcome),
     Goodbye,
@@ -315,7 +316,14 @@ pub(crate) fn control<'a>(head: &Head, bytes: &'a [u8]) -> Result<Control<'a>, F
             }
         }
         raw::VIRTIO_VESPER_C_SHARE => Control::Share(target(bytes)?),
-        raw::VIRTIO_VESPER_C_UNSHARE => Control::Unshare(target(bytes)?),
+        raw::VIRTIO_VESPER_C_UNSHARE => {
+            let target = target(bytes)?;
+            let again = u32::from(head.flags) & raw::VIRTIO_VESPER_MSG_AGAIN != 0;
+            if u32::from(head.flags) & !raw::VIRTIO_VESPER_MSG_AGAIN != 0 {
+                return Err(Fault::Invalid);
+            }
+            return Ok(Control::Unshare(target, again));
+        }
         raw::VIRTIO_VESPER_C_CLOSE => Control::Close(target(bytes)?),
         raw::VIRTIO_VESPER_C_RESULT => Control::Result(outcome(bytes)?),
         raw::VIRTIO_VESPER_C_GOODBYE => {

@@ -80,8 +80,19 @@ impl Comm {
     /// the host made of it as an error; `ENODEV` if there is no device, `EIO` if it is broken,
     /// `ETIMEDOUT` if the host doesn't answer. Process context.
     pub(crate) fn request<M: Message>(&self, kind: u32, message: M, tail: &[u8]) -> Result<u32> {
+        self.request_with(kind, 0, message, tail)
+    }
+
+    /// The same, with `flags` in the head.
+    pub(crate) fn request_with<M: Message>(
+        &self,
+        kind: u32,
+        flags: u32,
+        message: M,
+        tail: &[u8],
+    ) -> Result<u32> {
         let id = self.next_id.fetch_add(1, Relaxed);
-        self.ask(kind, id, None, message, tail)
+        self.ask((kind, flags), id, None, message, tail)
     }
 
     /// Reports the outcome of the loader request `id` that the host made in [`generation`]: fails
@@ -95,26 +106,27 @@ impl Comm {
         result: bindings::virtio_vesper_result,
     ) -> Result {
         let kind = bindings::VIRTIO_VESPER_C_RESULT;
-        self.ask(kind, id, Some(generation), result, &[])?;
+        self.ask((kind, 0), id, Some(generation), result, &[])?;
         Ok(())
     }
 
     /// Tells the host of a module without having been asked: see `struct virtio_vesper_result`.
     /// Errors as for [`Comm::request`].
     pub(crate) fn news(&self, news: bindings::virtio_vesper_result) -> Result {
-        self.ask(bindings::VIRTIO_VESPER_C_RESULT, 0, None, news, &[])?;
+        let kind = bindings::VIRTIO_VESPER_C_RESULT;
+        self.ask((kind, 0), 0, None, news, &[])?;
         Ok(())
     }
 
     fn ask<M: Message>(
         &self,
-        kind: u32,
+        (kind, flags): (u32, u32),
         id: u32,
         generation: Option<u32>,
         mut message: M,
         tail: &[u8],
     ) -> Result<u32> {
-        message.set_hdr(kind, 0, id, tail.len());
+        message.set_hdr(kind, flags, id, tail.len());
 
         let mut bytes = KVec::with_capacity(size_of::<M>().wrapping_add(tail.len()), GFP_KERNEL)?;
         bytes.extend_from_slice(message.as_bytes(), GFP_KERNEL)?;

@@ -219,7 +219,7 @@ impl Channel {
             lent,
         });
         if let Err(e) = self.fill(comm, shared) {
-            self.unshare(comm, link);
+            self.unshare(comm, link, true);
             // A refused loan says more than what came of it.
             return Err(loans.refusal().unwrap_or(e));
         }
@@ -297,15 +297,20 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes everything back and closes the channel on the host (C5 to C7). Says whether the host
-    /// plays along; if it does not, pages may still be lent, and stay so until the device is reset.
+    /// Takes everything back and closes the channel on the host (C5 to C7), to share it `again`
+    /// later or not: if so, it may be written to meanwhile. Says whether the host plays along; if it does not, pages may still be lent, and stay so until the device is reset.
     /// Process context; waits, with a time limit.
-    pub(super) fn unshare(&self, comm: &Comm, link: &mut Link) -> bool {
+    pub(super) fn unshare(&self, comm: &Comm, link: &mut Link, again: bool) -> bool {
         let Some(shared) = self.withdraw(link) else {
             return true;
         };
         let all = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);
-        let answer = comm.request(bindings::VIRTIO_VESPER_C_UNSHARE, all, &[]);
+        let flags = if again {
+            bindings::VIRTIO_VESPER_MSG_AGAIN
+        } else {
+            0
+        };
+        let answer = comm.request_with(bindings::VIRTIO_VESPER_C_UNSHARE, flags, all, &[]);
         let answer = answer.map(|_| ());
         trace::unshare(shared.id, &answer);
         let timeout = if matches!(answer, Err(e) if [ENODEV, EIO, ETIMEDOUT].contains(&e)) {

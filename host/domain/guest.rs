@@ -126,7 +126,14 @@ impl Domain {
                 text,
             } => control.metadata(channel, section, text),
             Control::Share(target) => control.share(self, target),
-            Control::Unshare(target) => control.unshare(self, target),
+            Control::Unshare(target, again) => control.unshare(
+                self,
+                target,
+                match again {
+                    true => Why::Again,
+                    false => Why::Unshare,
+                },
+            ),
             Control::Close(target) => control.close(self, target),
             Control::Result(outcome) => {
                 drop(control);

@@ -43,6 +43,8 @@ use kernel::{
 pub(crate) enum Why {
     /// The guest wants it back.
     Unshare,
+    /// The guest wants it back, writes on, and will lend it again.
+    Again,
     /// The guest leaves, or broke off: what can be kept is kept.
     Leave,
     /// The guest starts anew and will write to its memory.
@@ -59,7 +61,8 @@ struct Tail {
 
 impl Buffer {
     /// Detaches the buffer: steps 1 and 2 are done when this returns, step 3 is under way. Once
-    /// detached, it stays so. `ENOMEM` for [`Why::Unshare`] only: the buffer stays live then.
+    /// detached, it stays so. `ENOMEM` for [`Why::Unshare`] and [`Why::Again`] only: the buffer stays
+    /// live then.
     pub(crate) fn detach(self: &Arc<Self>, why: Why) -> Result {
         let mut source = self.source.lock();
         if matches!(why, Why::Reset | Why::Death) {
@@ -72,7 +75,7 @@ impl Buffer {
         let fault = self.follow(&mut source).err();
         let pages = match self.copy(&mut source, why) {
             Ok(pages) => Some(pages),
-            Err(err) if why == Why::Unshare => {
+            Err(err) if matches!(why, Why::Unshare | Why::Again) => {
                 drop(source);
                 if let Some(fault) = fault {
                     self.domain.broken(fault);
@@ -93,7 +96,7 @@ impl Buffer {
             }
         };
         source.live = false;
-        source.tell = matches!(why, Why::Unshare | Why::Leave);
+        source.tell = matches!(why, Why::Unshare | Why::Again | Why::Leave);
         drop(source);
         if let Some(fault) = fault {
             self.domain.broken(fault);
@@ -118,7 +121,7 @@ impl Buffer {
         if source.live {
             lent.index().set_consumed(first);
         }
-        let tail = match source.violated {
+        let tail = match source.violated || why == Why::Again {
             true => None,
             false => self.tail(lent, first, end),
         };
@@ -229,9 +232,11 @@ impl Buffer {
             given = source.lent.take();
         }
         let produced = self.relay.produced();
+        let mut taken = produced;
         if let Some(cut) = source.cut {
             let consumed = self.relay.consumed();
-            self.relay.set_produced(produced.min(cut.max(consumed)));
+            taken = produced.min(cut.max(consumed));
+            self.relay.set_produced(taken);
             if source.without {
                 // Nothing is left, not even the rest of one that was half read.
                 self.relay.set_consumed(self.relay.produced(), &guard);
@@ -255,7 +260,12 @@ impl Buffer {
             }
         }
         match given {
-            Some(lent) if tell => lent.give_back(self.domain.desk()),
+            Some(lent) if tell => {
+                // What is kept here is the guest's to write over, and not to be seen again should
+                // it lend the buffer again.
+                lent.index().set_consumed(taken);
+                lent.give_back(self.domain.desk())
+            }
             Some(lent) => drop(lent),
             // Memory was short: the pages stay until this buffer goes.
             None => {}

@@ -78,10 +78,12 @@ fn targets() {
     let mut bytes = message(raw::VIRTIO_VESPER_C_UNSHARE, size_of::<T>());
     put(&mut bytes, offset_of!(T, channel), &3u32.to_le_bytes());
     put(&mut bytes, offset_of!(T, buffer), &u32::MAX.to_le_bytes());
-    let Ok(Control::Unshare(target)) = parse(&bytes) else {
+    let Ok(Control::Unshare(target, false)) = parse(&bytes) else {
         panic!()
     };
     assert_eq!((target.channel, target.buffer), (3, None));
+    bytes[2] = raw::VIRTIO_VESPER_MSG_AGAIN as u8;
+    assert!(matches!(parse(&bytes), Ok(Control::Unshare(_, true))));
     bytes[2] = 1;
     assert!(matches!(parse(&bytes), Err(Fault::Invalid)), "flags");
 }

@@ -218,6 +218,9 @@ struct virtio_vesper_fragment {
  * struct virtio_vesper_buffer - names a buffer: SHARE, UNSHARE, CLOSE
  * @channel: channel id
  * @buffer: number of the buffer; VIRTIO_VESPER_ALL_BUFFERS for each
+ *
+ * @hdr.flags of UNSHARE may have VIRTIO_VESPER_MSG_AGAIN: the guest will go on
+ * writing and lend the buffer again. The host then leaves the open sub-buffer.
  */
 struct virtio_vesper_buffer {
 	struct virtio_vesper_hdr hdr;
@@ -244,6 +247,7 @@ struct virtio_vesper_notify {
 };
 
 #define VIRTIO_VESPER_MSG_URGENT	(1u << 0)
+#define VIRTIO_VESPER_MSG_AGAIN		(1u << 1)
 
 /**
  * struct virtio_vesper_load - announces a module image (A3)

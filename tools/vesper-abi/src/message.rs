@@ -303,6 +303,9 @@ pub fn parse(queue: Queue, bytes: &[u8]) -> Result<(Head, Message<'_>)> {
         (Queue::Notify, bindings::VIRTIO_VESPER_N_INDEX) => {
             bindings::VIRTIO_VESPER_MSG_URGENT as u16
         }
+        (Queue::Control, bindings::VIRTIO_VESPER_C_UNSHARE) => {
+            bindings::VIRTIO_VESPER_MSG_AGAIN as u16
+        }
         _ => 0,
     };
     if head.flags & !known != 0 {
