@@ -101,6 +101,26 @@ guest_qmp() { # NAME JSON
 	"$TOP/env/guest-vm" qmp "$@"
 }
 
+# A guest of the test's own, in the place of the one that it shares with others.
+# It ends with the test, which fails if the guest's kernel complained.
+own_guest() { # NAME [OPTIONS OF guest-vm start...]
+	GUEST=$1
+	OWN_GUESTS+=("$1")
+	trap own_guests_end EXIT
+	guest_start "$@" || fail "guest $1 does not start"
+}
+
+own_guests_end() {
+	local status=$? name
+	. lib/kernel_log.sh
+	for name in "${OWN_GUESTS[@]}"; do
+		"$TOP/env/guest-vm" kill "$name"
+		find "$RELAY/$name" -type f -exec cat {} + >/dev/null 2>&1
+		kernel_log_scan "guest $name" "$(guest_console "$name")" 0 "$0" || status=1
+	done
+	exit "$status"
+}
+
 # ---- probes and their files -------------------------------------------------
 
 SEQ=$TOP/selftests/modules/vesper_seq/vesper_seq.ko
@@ -131,6 +151,12 @@ unload_all() {
 	find "$RELAY/$GUEST" -type f -exec cat {} + >/dev/null 2>&1
 }
 
+# Pages that guests have lent, all of them together.
+lent_pages() {
+	vesper domains --json | grep -o '"lent_pages": *[0-9]*' |
+		awk -F: '{ sum += $2 } END { print sum + 0 }'
+}
+
 relay_file() { # MODULE CPU
 	echo "$RELAY/$GUEST/$1/cpu$2"
 }
@@ -154,6 +180,51 @@ seq_write() { # CPU COUNT [urgent] [nested] [big]
 seq_flush() {
 	guest_exec "$GUEST" "echo 1 >/sys/kernel/debug/vesper_seq/flush" ||
 		fail "the guest cannot flush"
+}
+
+# Loads it so that it streams, 100 records a second on each CPU, and has room for
+# half a minute of them: so long may something be in the way, on a slow machine.
+load_stream() {
+	load_seq rate=1 len=64 subbuf_size=16384 n_subbufs=64 switch_ms=500
+}
+
+# Next number of a CPU: so many records there were until now.
+seq_number() { # CPU
+	guest_exec "$GUEST" "cat /sys/kernel/debug/vesper_seq/numbers" | awk -v cpu="$1" '$1 == cpu { print $2 }'
+}
+
+# Two consumers that each have a file open until it ends, CPU 0's mapped, CPU
+# 1's read. Returns when they have. What they get goes to the end of DIR/stream*.
+follow() { # DIR
+	mkdir -p "$1"
+	relay_map --follow "$(relay_file vesper_seq 0)" >>"$1/stream0" &
+	FOLLOWERS=($!)
+	relay_tail "$(relay_file vesper_seq 1)" >>"$1/stream1" &
+	FOLLOWERS+=($!)
+	cp "$RELAY/$GUEST/vesper_seq/metadata" "$1/" || fail "no metadata"
+	wait_for 20 "the mapping" grep -q vesper_seq/cpu0 "/proc/${FOLLOWERS[0]}/maps"
+	wait_for 20 "the open file" test "/proc/${FOLLOWERS[1]}/fd/3" -ef "$(relay_file vesper_seq 1)"
+}
+
+# Waits for both to reach the end of their file.
+followed() {
+	local pid
+	for pid in "${FOLLOWERS[@]}"; do
+		wait "$pid" || fail "a consumer ended with $?"
+	done
+}
+
+# The whole way once, and nothing left behind.
+still_works() {
+	local left=$RELAY/$GUEST/vesper_seq
+	load_seq n_subbufs=4 switch_ms=600000
+	seq_write 0 10
+	seq_flush
+	expect_eq "records" "$(vesper cat "$GUEST/vesper_seq" --json | wc -l)" 10
+	unload vesper_seq
+	wait_for 20 "the files to go" test ! -e "$left"
+	expect_eq "the host's list" "$(vesper list "$GUEST" --json)" "[]"
+	expect_eq "pages lent" "$(lent_pages)" 0
 }
 
 # What the host must read of a CPU's buffer, from the guest's memory.
