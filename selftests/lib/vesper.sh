@@ -115,7 +115,7 @@ own_guests_end() {
 	. lib/kernel_log.sh
 	for name in "${OWN_GUESTS[@]}"; do
 		"$TOP/env/guest-vm" kill "$name"
-		find "$RELAY/$name" -type f -exec cat {} + >/dev/null 2>&1
+		GUEST=$name read_away
 		kernel_log_scan "guest $name" "$(guest_console "$name")" 0 "$0" || status=1
 	done
 	exit "$status"
@@ -148,8 +148,11 @@ unload_all() {
 	for module in "${ON_EXIT[@]}"; do
 		vesper unload "$GUEST" "$module" >/dev/null 2>&1
 	done
-	find "$RELAY/$GUEST" -type f -exec cat {} + >/dev/null 2>&1
+	read_away
 }
+
+# What a guest left unread is read, and so goes.
+read_away() { find "$RELAY/$GUEST" -type f -exec cat {} + >/dev/null 2>&1; }
 
 # Pages that guests have lent, all of them together.
 lent_pages() {
