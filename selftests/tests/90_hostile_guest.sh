@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A guest that means harm: its kernel module takes the place of vesper_guest and
+# sends what a driver never would, between what is right. It harms nobody but
+# itself: another guest streams on and loses nothing, host and QEMU say nothing
+# but who broke the protocol, no page stays pinned, and the same guest works
+# with vesper_guest again.
+#
+# MESSAGES=n, SEED=n in the environment.
+. lib/vesper.sh
+
+MESSAGES=${MESSAGES:-20000}
+SEED=${SEED:-$RANDOM$RANDOM}
+EVIL=hostile
+HOSTILE=$TOP/selftests/modules/vesper_hostile/vesper_hostile.ko
+REPORT=/sys/kernel/debug/vesper_hostile/report
+
+unload_on_exit vesper_seq
+end() {
+	unload_all
+	kill "${JOBS[@]}" 2>/dev/null
+	"$TOP/env/guest-vm" kill $EVIL
+}
+trap end EXIT
+JOBS=()
+
+field_of() { # DOMAIN FIELD
+	vesper domains --json | tr -d '\n ' | tr '{' '\n' | sed -n "s/.*\"domain\":\"$1\".*\"$2\":\([0-9]*\).*/\1/p"
+}
+
+# All that it produces is read, so that there is always room for more.
+drain() {
+	while :; do
+		find "$RELAY"/$EVIL* -type f -exec cat {} + >/dev/null 2>&1
+		sleep 0.5
+	done
+}
+# And somebody goes on asking it to load things.
+ask() {
+	while :; do
+		timeout 10 vesper load $EVIL "$SEQ" --timeout 1s >/dev/null 2>&1
+		sleep 0.2
+	done
+}
+
+guest_start $EVIL --smp 2 || fail "no guest"
+guest_put $EVIL "$HOSTILE" /tmp/vesper_hostile.ko
+load_seq subbuf_size=4096 n_subbufs=64 len=50
+
+mkdir "$VESPER_WORK/copy"
+for cpu in 0 1; do
+	consume_into "$(relay_file vesper_seq $cpu)" "$VESPER_WORK/copy/stream$cpu" &
+	consumers+=($!)
+done
+guest_exec $EVIL "rmmod vesper_guest && insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES" || fail "insmod"
+drain &
+JOBS+=($!)
+ask &
+JOBS+=($!)
+
+# Meanwhile the other guest goes on as if nothing was.
+rounds=0
+running() { guest_exec $EVIL "head -n 1 $REPORT" | grep -q running; }
+end=$((SECONDS + MESSAGES / 50 + 60))
+while running; do
+	((SECONDS < end)) || fail "the hostile guest takes too long: $(guest_exec $EVIL "cat $REPORT")"
+	seq_write 0 10
+	seq_write 1 10
+	rounds=$((rounds + 1))
+	sleep 1
+done
+report=$(guest_exec $EVIL "cat $REPORT")
+note "$report"
+kill "${JOBS[@]}"
+expect_eq "the hostile driver's own verdict" "$(head -n 1 <<<"$report")" "done"
+note "fuzz: guest $(sed -n 's/^sent \([0-9]*\),.*/\1/p' <<<"$report") messages, seed $SEED"
+never=$(awk '/accepted/ && $1 != "ring" && ($3 == 0 || $5 == 0)' <<<"$report")
+[[ -z $never ]] || fail "never accepted or never refused: $never"
+
+# The well-behaved guest has lost nothing.
+cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy/"
+unload vesper_seq
+wait "${consumers[@]}"
+babeltrace "$VESPER_WORK/copy" | seq_check 0=$((rounds * 10)) 1=$((rounds * 10)) ||
+	fail "records of the other guest"
+
+# Nothing stays: no page, no channel, no module.
+guest_exec $EVIL "rmmod vesper_hostile" || fail "rmmod"
+expect_eq "pages still lent" "$(field_of $EVIL lent_pages)" 0
+expect_eq "QEMU's locked memory" \
+	"$(awk '/^VmLck:/ { print $2 }' "/proc/$("$TOP/env/guest-vm" pid $EVIL)/status")" 0
+find "$RELAY"/$EVIL* -type f -exec cat {} + >/dev/null 2>&1
+
+# With its own driver it is a guest like any other.
+guest_exec $EVIL "modprobe vesper_guest" || fail "modprobe vesper_guest"
+greeted() { vesper load $EVIL "$SEQ" n_subbufs=8; }
+wait_for 60 "the guest's own driver to be ready" greeted
+GUEST=$EVIL
+seq_write 0 5 urgent
+records() { (($(vesper cat "$EVIL/vesper_seq" --json | wc -l) == 5)); }
+wait_for 20 "records of the guest that was hostile" records
+vesper unload $EVIL vesper_seq || fail "unload"
+GUEST=web1
