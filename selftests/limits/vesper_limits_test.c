@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Every limit, one step too far. vesper_host.ko has to be loaded with the
+ * parameters that selftests/tests/94_limits.sh gives it.
+ */
+
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "../attach/common.h"
+
+#define MAX_DOMAINS	3
+#define MAX_CHANNELS	2
+#define MAX_PAGES	16	/* of a buffer */
+#define MAX_LENT	40	/* pages */
+#define MAX_REQUESTS	2
+#define MAX_DEAD	2
+
+static int test_domains(void)
+{
+	struct vmm vmms[MAX_DOMAINS], more;
+	char name[16];
+
+	for (int i = 0; i < MAX_DOMAINS; i++) {
+		snprintf(name, sizeof(name), DOMAIN "%d", i);
+		CHECK(!vmm_open(&vmms[i], name));
+	}
+	CHECK_ERR(vmm_open(&more, DOMAIN), ENOSPC);
+	vmm_close(&vmms[1]);
+	/* The name and the place are free again. */
+	CHECK(gone(DEBUGFS "/" DOMAIN "1"));
+	CHECK(!vmm_open(&vmms[1], DOMAIN));
+	CHECK_ERR(vmm_open(&more, DOMAIN "1"), ENOSPC);
+	for (int i = 0; i < MAX_DOMAINS; i++)
+		vmm_close(&vmms[i]);
+	return KSFT_PASS;
+}
+
+static int test_channels(void)
+{
+	struct vmm vmm;
+	__u32 id, first;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, 1, 1, &first), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "b", "c", 0, PAGE, 1, 1, &id), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "c", "c", 0, PAGE, 1, 1, &id), ENOSPC);
+	CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_CLOSE, first,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "c", "c", 0, PAGE, 1, 1, &id), 0);
+	vmm_close(&vmm);
+	return KSFT_PASS;
+}
+
+static int test_pages(void)
+{
+	struct ring rings[4];
+	struct vmm vmm;
+	__u32 id, other;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 4), 0);
+	/* Of a buffer. */
+	CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, MAX_PAGES + 1, 1,
+				  &id), ENOSPC);
+	CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, MAX_PAGES, 4, &id),
+		 0);
+	/* Sub-buffers, whatever their size. */
+	CHECK_EQ(vmm_open_channel(&vmm, "b", "c", 0, PAGE, 961, 1, &other),
+		 EINVAL);
+	/* Of a guest: two buffers and their index pages, and six more. */
+	for (int i = 0; i < 3; i++)
+		CHECK(!ring_init(&rings[i], &vmm, id, i, PAGE, MAX_PAGES,
+				 false));
+	CHECK_EQ(ring_share(&rings[0]), 0);
+	CHECK_EQ(ring_share(&rings[1]), 0);
+	CHECK_ERR(ring_lend(&rings[2], MAX_PAGES), ENOSPC);
+	/* What is given back can be lent again. */
+	CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_UNSHARE, id, 0), 0);
+	CHECK(!vmm_take_returns(&vmm, rings[0].loans));
+	CHECK_EQ(ring_share(&rings[2]), 0);
+	CHECK_EQ(locked_kb(), 2 * (MAX_PAGES + 1) * (PAGE / 1024));
+	vmm_close(&vmm);
+	for (int i = 0; i < 500 && locked_kb(); i++)
+		usleep(10000);
+	CHECK_EQ(locked_kb(), 0);
+	return KSFT_PASS;
+}
+
+/* Fragments, messages, lists of CPUs, posted buffers. */
+static int test_sizes(void)
+{
+	static __u8 bytes[VIRTIO_VESPER_MAX_CONTROL + 1];
+	static struct vesper_segment segments[VIRTIO_VESPER_MAX_FRAGMENT + 1];
+	struct vesper_message message = {
+		.queue = VIRTIO_VESPER_VQ_CONTROL,
+		.request_len = sizeof(bytes),
+		.reply_cap = sizeof(bytes),
+		.request = (uintptr_t)bytes,
+		.reply = (uintptr_t)bytes,
+	};
+	struct vesper_vcpus vcpus = { .count = VESPER_MAX_VCPUS + 1 };
+	struct vesper_list list = { .entry_size = 4097 };
+	struct vmm vmm;
+	__u32 id;
+	int fd;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, 1, 1, &id), 0);
+	CHECK_ERR(ioctl(vmm.fd, VESPER_IOC_MESSAGE, &message), EMSGSIZE);
+	CHECK_ERR(vmm_lend(&vmm, 1, id, 0, 0, 1, segments,
+			   VIRTIO_VESPER_MAX_FRAGMENT + 1), EINVAL);
+	CHECK_ERR(vmm_lend(&vmm, 1, id, 0, 0, VIRTIO_VESPER_MAX_FRAGMENT + 1,
+			   segments, 1), EINVAL);
+	CHECK_ERR(ioctl(vmm.fd, VESPER_IOC_VCPUS, &vcpus), EINVAL);
+	CHECK_ERR(vmm_post(&vmm, 1, VESPER_MAX_MESSAGE + 1), EINVAL);
+	CHECK_ERR(vmm_post(&vmm, 1, 511), EINVAL);
+	CHECK_ERR(vmm_post(&vmm, 65537, 512), EINVAL);
+	fd = open("/dev/vesper", O_RDWR | O_CLOEXEC);
+	CHECK_ERR(ioctl(fd, VESPER_IOC_DOMAINS, &list), EINVAL);
+	close(fd);
+	vmm_close(&vmm);
+	return KSFT_PASS;
+}
+
+static int test_metadata(void)
+{
+	static char text[VIRTIO_VESPER_MAX_CONTROL / 2];
+	struct vmm vmm;
+	int ret = 0, i;
+	__u32 id;
+
+	memset(text, 'm', sizeof(text) - 1);
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "a", "c", VIRTIO_VESPER_CHAN_CTF, PAGE,
+				  1, 1, &id), 0);
+	CHECK_EQ(vmm_metadata(&vmm, id, VIRTIO_VESPER_MAX_SECTIONS, "x"),
+		 EINVAL);
+	for (i = 0; !ret && i < 1000; i++)
+		ret = vmm_metadata(&vmm, id, 0, text);
+	CHECK_EQ(ret, ENOSPC);
+	/* A MiB of it. */
+	CHECK_EQ((i - 1) * (sizeof(text) - 1) >> 12, 255);
+	vmm_close(&vmm);
+	return KSFT_PASS;
+}
+
+static int test_queue(void)
+{
+	struct request requests[MAX_REQUESTS], more;
+	char name[16];
+	static __u8 image[64];
+	struct vmm vmm;
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	/* The guest posts no buffers: they wait. */
+	for (int i = 0; i < MAX_REQUESTS; i++) {
+		struct vesper_module modules[8];
+
+		snprintf(name, sizeof(name), "queued%d", i);
+		start_load(&requests[i], name, image, sizeof(image), "", 20000);
+		for (int n = 0; n < 500; n++) {
+			if (list_modules(modules, 8) == i + 1)
+				break;
+			usleep(10000);
+		}
+		CHECK_EQ(list_modules(modules, 8), i + 1);
+	}
+	start_load(&more, "more", image, sizeof(image), "", 20000);
+	pthread_join(more.thread, NULL);
+	CHECK_EQ(more.ret, -1);
+	CHECK_EQ(more.err, EBUSY);
+	/* The VMM's death ends their wait. */
+	vmm_close(&vmm);
+	for (int i = 0; i < MAX_REQUESTS; i++) {
+		pthread_join(requests[i].thread, NULL);
+		CHECK_EQ(requests[i].ret, -1);
+		CHECK_EQ(requests[i].err, EPIPE);
+	}
+	return KSFT_PASS;
+}
+
+static int test_image(void)
+{
+	size_t len = VIRTIO_VESPER_MAX_IMAGE + 1;
+	static char params[VIRTIO_VESPER_MAX_PARAMS + 2];
+	struct request r;
+	struct vmm vmm;
+	void *image;
+
+	image = mmap(NULL, len, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(image != MAP_FAILED);
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	start_load(&r, "image", image, len, "", 100);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, EFBIG);
+	start_load(&r, "image", image, len - 1, "", 100);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, ETIMEDOUT);
+	start_load(&r, "image", image, 0, "", 100);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, EINVAL);
+	memset(params, 'p', VIRTIO_VESPER_MAX_PARAMS + 1);
+	start_load(&r, "image", image, 10, params, 100);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, EINVAL);
+	params[VIRTIO_VESPER_MAX_PARAMS] = 0;
+	start_load(&r, "image", image, 10, params, 100);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, ETIMEDOUT);
+	vmm_close(&vmm);
+	return KSFT_PASS;
+}
+
+/* Of the dead, the oldest go first. */
+static int test_dead(void)
+{
+	struct vesper_domain domain;
+	struct setup s;
+	char name[16];
+
+	for (int i = 0; i < MAX_DEAD + 2; i++) {
+		snprintf(name, sizeof(name), DOMAIN "%d", i);
+		if (setup_with(&s, name, 0, PAGE, 4))
+			return KSFT_FAIL;
+		CHECK_EQ(ring_write_numbered(&s.ring, 10, 100), 10);
+		vmm_close(&s.vmm);
+		ring_free(&s.ring);
+	}
+	CHECK(gone(DEBUGFS "/" DOMAIN "0"));
+	CHECK(gone(DEBUGFS "/" DOMAIN "1"));
+	CHECK_EQ(count_domain(DOMAIN "2", &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	CHECK_EQ(count_domain(DOMAIN "3", &domain), 1);
+	drain();
+	CHECK(gone(DEBUGFS "/" DOMAIN "2"));
+	CHECK(gone(DEBUGFS "/" DOMAIN "3"));
+	return KSFT_PASS;
+}
+
+static const struct ktap_test tests[] = {
+	{ "domains", test_domains },
+	{ "channels", test_channels },
+	{ "pages", test_pages },
+	{ "sizes", test_sizes },
+	{ "metadata", test_metadata },
+	{ "queue", test_queue },
+	{ "image", test_image },
+	{ "dead", test_dead },
+};
+
+int main(int argc, char **argv)
+{
+	return ktap_run(tests, sizeof(tests) / sizeof(*tests),
+			argc > 1 ? argv[1] : NULL);
+}
