@@ -82,6 +82,11 @@ impl Loader {
             let stage = bindings::VIRTIO_VESPER_STAGE_POLICY;
             return Outcome::failed(e, stage, name, explain::unsigned());
         }
+        // A kernel with MODULE_FORCE_LOAD would take what fits no kernel for sure.
+        if image::modinfo(&image, b"vermagic").is_none() {
+            let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;
+            return Outcome::failed(ENOEXEC, stage, name, explain::load(ENOEXEC, &image));
+        }
 
         trace::load_begin(job.id, &name);
         let result = self
