@@ -11,7 +11,9 @@ use crate::{
     },
     listener::Listener,
     loader::Loader,
+    probe,
     sys::{
+        notifier::OnPanic,
         virtio::{
             self,
             Device, //
@@ -211,6 +213,14 @@ impl Guest {
     fn detach(&self) {
         self.comm.detach();
         self.queue.drain();
+    }
+}
+
+impl OnPanic for Guest {
+    fn panic(&self) {
+        // First, so that there is nothing behind the last words.
+        probe::silence();
+        self.comm.last_words();
     }
 }
 

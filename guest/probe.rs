@@ -21,6 +21,8 @@ mod text;
 mod tsdl;
 mod writer;
 
+pub(crate) use lane::silence;
+
 /// The API, ready for probes. Dropped when the module goes.
 pub(crate) struct Probes {
     _registry: registry::Guard,

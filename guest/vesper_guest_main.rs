@@ -39,7 +39,7 @@ pub(crate) fn boot_id() -> [u8; 16] {
 /// ends, then the parts go.
 struct VesperGuest {
     _driver: sys::virtio::Registration<guest::Guest>,
-    _panic: sys::notifier::Notifier<comm::Comm>,
+    _panic: sys::notifier::Notifier<guest::Guest>,
     _parts: Parts,
     _probes: probe::Probes,
 }
@@ -64,11 +64,11 @@ impl kernel::Module for VesperGuest {
         let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
         let loader = loader::Loader::new(comm.clone(), listener.clone())?;
-        let guest = guest::Guest::new(comm.clone(), listener.clone(), loader)?;
+        let guest = guest::Guest::new(comm, listener.clone(), loader)?;
         listener::publish(listener);
         let parts = Parts { guest };
         Ok(Self {
-            _panic: sys::notifier::Notifier::on_panic(comm)?,
+            _panic: sys::notifier::Notifier::on_panic(parts.guest.clone())?,
             _driver: sys::virtio::Registration::new(module, &guest::FEATURES, parts.guest.clone())?,
             _parts: parts,
             _probes,

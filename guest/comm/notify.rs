@@ -12,13 +12,10 @@ use super::{
 };
 use crate::{
     bindings,
-    sys::{
-        notifier::OnPanic,
-        virtio::{
-            Bell,
-            Element,
-            Virtqueue, //
-        },
+    sys::virtio::{
+        Bell,
+        Element,
+        Virtqueue, //
     },
 };
 use kernel::{
@@ -178,9 +175,9 @@ impl Comm {
     }
 }
 
-impl OnPanic for Comm {
-    /// Last words: asks the host to look at everything.
-    fn panic(&self) {
+impl Comm {
+    /// Last words: asks the host to look at everything. For a panic: waits for no lock.
+    pub(crate) fn last_words(&self) {
         if let Some(mut notifier) = self.notify.try_lock() {
             if let Some(notifier) = (*notifier).as_mut() {
                 if let Some(element) = notifier.reserve.take() {

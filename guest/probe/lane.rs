@@ -49,6 +49,16 @@ const MAX_WAIT: u64 = 32;
 /// First waiting time, in nanoseconds, of an urgent record that found the host so.
 const URGENT_RETRY_NS: u64 = 5_000_000;
 
+/// The machine panics. Looked at for each record, written once.
+static SILENCED: Atomic<bool> = Atomic::new(false);
+
+/// Has every lane refuse records from here on, for good: the host is about to be told that it has
+/// them all. The kernel goes on taking interrupts after a panic, and what they recorded would be
+/// lost without being counted.
+pub(crate) fn silence() {
+    SILENCED.store(true, Relaxed);
+}
+
 /// What the guest itself counts, apart from what stands in the index page.
 #[derive(Default)]
 pub(crate) struct Counts {
@@ -232,7 +242,7 @@ impl Lane {
             this.lose(Some(&this.counts.nested));
             return None;
         };
-        let Some(writer) = access.as_mut() else {
+        let Some(writer) = access.as_mut().filter(|_| !SILENCED.load(Relaxed)) else {
             this.lose(None);
             return None;
         };
