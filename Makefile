@@ -10,6 +10,7 @@ IN_ROOT := env/in-root --
 # Where the kernel tree is seen inside the root.
 ROOT_KDIR := /opt/vesper/kernel/build
 PREFIX ?= /usr/local
+UDEVRULESDIR ?= /etc/udev/rules.d
 export KERNEL V W
 
 .DEFAULT_GOAL := help
@@ -44,7 +45,7 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools ## install tools, man pages, completions, headers (DESTDIR, PREFIX)
+install: tools ## install tools, man pages, completions, headers, udev rule (DESTDIR, PREFIX)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 include/vesper \
 		include/linux share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
@@ -57,6 +58,8 @@ install: tools ## install tools, man pages, completions, headers (DESTDIR, PREFI
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 644 include/vesper/* $(DESTDIR)$(PREFIX)/include/vesper
 	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux
+	install -d $(DESTDIR)$(UDEVRULESDIR)
+	install -m 644 host/60-vesper.rules $(DESTDIR)$(UDEVRULESDIR)
 
 guest: modules ## the guest VM's initramfs, into build/
 	@env/setup
