@@ -57,6 +57,7 @@ const MODULES: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x42);
 const BUFFERS_OF: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x43);
 const LOAD: u32 = _IOWR::<bindings::vesper_load>(MAGIC, 0x44);
 const UNLOAD: u32 = _IOWR::<bindings::vesper_unload>(MAGIC, 0x45);
+const REAP: u32 = _IOWR::<bindings::vesper_reap>(MAGIC, 0x46);
 
 /// Largest entry that a caller may claim to know.
 const MAX_ENTRY: u32 = 4096;
@@ -133,8 +134,9 @@ impl Operator {
         let mut list = List::new(arg)?;
         let mut at = 0;
         while let Some(domain) = self.host.nth(at) {
-            let mut entry = pin_init::zeroed();
+            let mut entry: bindings::vesper_domain = pin_init::zeroed();
             domain.facts(&mut entry);
+            entry.modules = module_entries(&domain)?.len() as u32;
             list.push(entry)?;
             at = at.wrapping_add(1);
         }
@@ -158,6 +160,17 @@ impl Operator {
             list.push(buffer.facts())
         })?;
         list.finish()
+    }
+
+    fn reap(&self, arg: usize) -> Result {
+        let mut it: bindings::vesper_reap = uapi::get(arg)?;
+        if it.flags != 0 || it.reserved0 != 0 || it.reserved != [0; 4] {
+            return Err(EINVAL);
+        }
+        let domain = self.host.find(&it.domain)?;
+        let module = (it.module[0] != 0).then_some(&it.module);
+        it.bytes = domain.reap(module)?;
+        uapi::put(arg, it)
     }
 
     /// The domain and the module that a request names, if the guest can be asked at all.
@@ -315,7 +328,7 @@ fn module_entries(domain: &Domain) -> Result<KVec<bindings::vesper_module>> {
             _ => bindings::VESPER_MODULE_LIVE,
         };
         let entry = bindings::vesper_module {
-            name: facts.name,
+            name: facts.label,
             state,
             channels: facts.channels as u32,
             ..pin_init::zeroed()
@@ -340,6 +353,7 @@ impl Node for Operator {
             BUFFERS_OF => this.buffers_of(arg)?,
             LOAD => this.load(arg)?,
             UNLOAD => this.unload(arg)?,
+            REAP => this.reap(arg)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

@@ -143,13 +143,16 @@ impl Domain {
     /// Fills in what is told of the domain.
     pub(crate) fn facts(&self, out: &mut bindings::vesper_domain) {
         let channels = self.control.lock().channels();
-        let modules = self.desk.lock().loader.modules().len();
+        out.kept_bytes = self.kept_bytes();
         let info = self.info.lock();
         out.name = info.label;
         out.state = info.state;
-        out.run_state = info.run_state;
+        // What a VMM said of itself is not true of a dead one.
+        out.run_state = match info.state {
+            bindings::VESPER_DOMAIN_DEAD => 0,
+            _ => info.run_state,
+        };
         out.vmm_pid = self.vmm.nr();
-        out.modules = modules as u32;
         out.channels = channels as u32;
         out.lent_pages = self.quota.lent() as u64;
         out.guest_abi = info.refused_abi;

@@ -62,6 +62,8 @@ struct Modules {
 struct Module {
     id: u64,
     name: [u8; NAME_LEN],
+    /// Name that the directory has.
+    label: [u8; NAME_LEN],
     /// Channels that are open in the guest.
     channels: usize,
     /// Names of the files that are there: debugfs would put it in the log if one came twice.
@@ -77,6 +79,8 @@ struct Module {
 pub(crate) struct ModuleFacts {
     /// The module's name.
     pub(crate) name: [u8; NAME_LEN],
+    /// Name under which its files are found.
+    pub(crate) label: [u8; NAME_LEN],
     /// Channels that are open in the guest.
     pub(crate) channels: usize,
 }
@@ -88,23 +92,34 @@ fn entry_name(name: &[u8], mark: &str, number: u64) -> Result<CString> {
 }
 
 /// Renames `entry`, of which `name` is the proper name, to the first `<name>@<n>` that is free, n
-/// not below `from`.
-/// Returns the new name, as much of it as fits.
+/// not below `from`. A name that would grow too long for a field loses its end.
+/// Returns the new name.
 fn make_room(entry: &Entry, name: &[u8], from: u64) -> Result<[u8; NAME_LEN]> {
     for n in from..from.saturating_add(u64::from(u16::MAX)) {
         let label = entry_name(name, "@", n)?;
+        let excess = label.to_bytes().len().saturating_sub(NAME_LEN - 1);
+        let name = name
+            .get(..name.len().saturating_sub(excess))
+            .unwrap_or(name);
+        let label = entry_name(name, "@", n)?;
         match entry.rename(&label) {
-            Ok(()) => {
-                let mut field = [0; NAME_LEN];
-                let len = label.to_bytes().len().min(NAME_LEN - 1);
-                field[..len].copy_from_slice(&label.to_bytes()[..len]);
-                return Ok(field);
-            }
+            Ok(()) => return field(label.to_bytes()),
             Err(err) if err == EEXIST => {}
             Err(err) => return Err(err),
         }
     }
     Err(ENOSPC)
+}
+
+/// A name as a field has it.
+fn field(name: &[u8]) -> Result<[u8; NAME_LEN]> {
+    let mut field = [0; NAME_LEN];
+    field
+        .get_mut(..name.len())
+        .filter(|room| room.len() < NAME_LEN)
+        .ok_or(EINVAL)?
+        .copy_from_slice(name);
+    Ok(field)
 }
 
 impl DomainDir {
@@ -181,7 +196,7 @@ impl DomainDir {
             if module.channels != 0 {
                 found = Some(at);
             } else {
-                make_room(&module.entry, text, modules.next_label)?;
+                module.label = make_room(&module.entry, text, modules.next_label)?;
                 modules.next_label = modules.next_label.wrapping_add(1);
                 module.renamed = true;
             }
@@ -199,6 +214,7 @@ impl DomainDir {
                     Module {
                         id,
                         name: *name,
+                        label: *name,
                         channels: 0,
                         files: KVec::new(),
                         renamed: false,
@@ -249,10 +265,38 @@ impl DomainDir {
         for module in self.modules.lock().list.iter() {
             tell(&ModuleFacts {
                 name: module.name,
+                label: module.label,
                 channels: module.channels,
             })?;
         }
         Ok(())
+    }
+
+    /// The directory called `label`: its number, and how many channels are open in the guest.
+    pub(crate) fn find(&self, label: &[u8; NAME_LEN]) -> Option<(u64, usize)> {
+        let modules = self.modules.lock();
+        let module = modules.list.iter().find(|m| m.label == *label)?;
+        Some((module.id, module.channels))
+    }
+
+    /// Has directory `id` wait for nobody to read its metadata.
+    pub(crate) fn forget_text(&self, id: u64) {
+        self.leave(id, |m| {
+            if let Some((_, text)) = &m.metadata {
+                text.forget();
+            }
+        });
+    }
+
+    /// The same for each directory.
+    pub(crate) fn forget_texts(&self) {
+        let mut modules = self.modules.lock();
+        for module in modules.list.iter() {
+            if let Some((_, text)) = &module.metadata {
+                text.forget();
+            }
+        }
+        modules.sweep();
     }
 
     /// Bytes of metadata that are kept only for files whose channel is closed.
@@ -362,6 +406,13 @@ impl Drop for ChannelPlace {
 pub(crate) struct FileDirectory(Arc<DomainDir>, u64);
 
 impl FileDirectory {
+    /// The name it has now.
+    pub(crate) fn label(&self) -> Option<[u8; NAME_LEN]> {
+        let modules = self.0.modules.lock();
+        let module = modules.list.iter().find(|m| m.id == self.1)?;
+        Some(module.label)
+    }
+
     /// Says that a file in it outlives its channel, with something to be read.
     pub(crate) fn outlive(&self) {
         let modules = self.0.modules.lock();
@@ -382,6 +433,11 @@ pub(crate) struct FilePlace {
 }
 
 impl FilePlace {
+    /// Number of the directory in which it is.
+    pub(crate) fn directory_id(&self) -> u64 {
+        self.id
+    }
+
     /// The directory in which it is.
     pub(crate) fn directory(&self) -> FileDirectory {
         FileDirectory(self.dir.clone(), self.id)

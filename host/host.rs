@@ -112,6 +112,16 @@ impl Host {
         Ok(domain)
     }
 
+    /// Puts a domain whose VMM is gone behind those that are gone already.
+    pub(crate) fn died(&self, domain: &Arc<Domain>) {
+        let mut domains = self.domains.lock();
+        let at = domains.iter().position(|d| Arc::ptr_eq(d, domain));
+        if let Some(Ok(domain)) = at.map(|at| domains.remove(at)) {
+            // There is room for the one just taken out.
+            let _ = domains.push_within_capacity(domain);
+        }
+    }
+
     /// Forgets a domain, of which nothing is left to be read.
     pub(crate) fn remove(&self, domain: &Arc<Domain>) {
         // Under the lock, so that a new one of the name finds neither.
@@ -133,7 +143,7 @@ impl Host {
                 return;
             };
             drop(domains);
-            oldest.reap();
+            oldest.make_room();
         }
     }
 

@@ -33,6 +33,7 @@ mod buffer;
 mod detach;
 mod kept;
 mod loan;
+mod stage;
 
 pub(crate) use self::{
     buffer::{
@@ -112,8 +113,12 @@ impl Listener {
         if open.flags & !known != 0 || open.nr_buffers == 0 || open.nr_buffers > self.nr_cpus {
             return Err(EINVAL);
         }
-        if open.flags & !VIRTIO_VESPER_CHAN_CTF != 0 {
+        if open.flags & bindings::VIRTIO_VESPER_CHAN_FOREIGN != 0 {
             return Err(EOPNOTSUPP);
+        }
+        // Who overwrites is always at work in one: with one there were none to read.
+        if open.flags & VIRTIO_VESPER_CHAN_OVERWRITE != 0 && geometry.n_subbufs() < 2 {
+            return Err(EINVAL);
         }
         if geometry.pages() > limits.max_buffer_pages || self.channels.len() >= limits.max_channels
         {
@@ -311,6 +316,17 @@ impl Listener {
         Ok(())
     }
 
+    /// Detaches every buffer for which there is memory; the channels stay open.
+    pub(crate) fn detach_all(&mut self, why: Why) {
+        for channel in self.channels.iter_mut() {
+            for slot in channel.shared.iter_mut() {
+                if slot.as_ref().is_some_and(|b| b.detach(why).is_ok()) {
+                    *slot = None;
+                }
+            }
+        }
+    }
+
     /// The buffer that a notification names.
     pub(crate) fn buffer(&mut self, channel: u32, number: u32) -> Option<Arc<Buffer>> {
         self.channel(channel).ok()?.buffer(number).cloned()
@@ -324,8 +340,7 @@ impl Listener {
     /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
     /// Returns how many.
     pub(crate) fn trim(&self, limit: usize) -> usize {
-        let sum = |sum: usize, b: &Arc<Buffer>| sum.saturating_add(b.kept_bytes());
-        let mut kept = self.buffers.iter().fold(0, sum);
+        let mut kept = self.kept_bytes();
         let mut reaped = 0usize;
         for buffer in self.buffers.iter() {
             if kept <= limit {
@@ -338,6 +353,12 @@ impl Listener {
             }
         }
         reaped
+    }
+
+    /// Bytes kept of buffers of which no more will come.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let sum = |sum: usize, b: &Arc<Buffer>| sum.saturating_add(b.kept_bytes());
+        self.buffers.iter().fold(0, sum)
     }
 
     /// A buffer whose pages are still to be given back.

@@ -45,6 +45,7 @@ plain! {
     vesper_list: 88,
     vesper_load: 456,
     vesper_unload: 432,
+    vesper_reap: 176,
     vesper_position: 64,
 }
 

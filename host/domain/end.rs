@@ -5,6 +5,7 @@
 
 use super::Domain;
 use crate::{
+    abi::NAME_LEN,
     bindings,
     files::Name,
     listener::{
@@ -14,6 +15,7 @@ use crate::{
     sys::time::warn_limited, //
 };
 use kernel::{
+    prelude::*,
     sync::{
         atomic::Relaxed,
         Arc, //
@@ -65,6 +67,18 @@ impl Domain {
         self.wait_returned();
     }
 
+    /// The guest says that it panics: its buffers are taken as they are, the open sub-buffers
+    /// included, at once. What it should write after its last words is not looked at.
+    pub(crate) fn last_words(self: &Arc<Self>) {
+        warn_limited!("{}: says that it panics\n", Name(&self.name));
+        // Buffers for which memory is short stay live, and are looked at again when the guest is
+        // reset or the VMM dies.
+        let mut control = self.control.lock();
+        control.detach_all(Why::Panic);
+        drop(control);
+        self.sync_all();
+    }
+
     /// Forgets what the guest said of itself.
     pub(super) fn guest_gone(&self) {
         let mut info = self.info.lock();
@@ -86,6 +100,9 @@ impl Domain {
             };
             if !buffer.wait_returned(&mut left) {
                 warn_limited!("{}: a reader keeps guest memory\n", Name(&self.name));
+                for buffer in self.control.lock().buffers() {
+                    buffer.forget_index();
+                }
                 return;
             }
         }
@@ -101,6 +118,7 @@ impl Domain {
         control.greeted = false;
         drop(control);
         self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
+        self.host.died(self);
         self.dir.tell_when_empty(self);
         if self.is_over() {
             self.host.remove(self);
@@ -160,11 +178,73 @@ impl Domain {
         }
     }
 
-    /// Has all that is kept of a dead domain thrown away.
-    pub(crate) fn reap(&self) {
+    /// Has all that is kept of a dead domain thrown away. Returns how many bytes that was.
+    fn reap_all(&self) -> u64 {
+        let bytes = self.kept_bytes();
         self.reaped.store(true, Relaxed);
-        warn_limited!("{}: dropped: too many guests are gone\n", Name(&self.name));
-        self.trim();
+        self.reap_those(|_| true);
+        self.dir.forget_texts();
+        bytes
+    }
+
+    /// Has the buffers thrown away that are `wanted`. Returns how many bytes were kept of them.
+    fn reap_those(&self, wanted: impl Fn(&Buffer) -> bool) -> u64 {
+        let mut bytes = 0u64;
+        loop {
+            let (mut at, mut found) = (0, false);
+            loop {
+                let Some(buffer) = self.control.lock().nth(at) else {
+                    break;
+                };
+                let kept = buffer.kept_bytes();
+                if wanted(&buffer) && buffer.reap() {
+                    // The memory goes when no reader is at it any more, the file at once.
+                    buffer.remove();
+                    bytes = bytes.saturating_add(kept as u64);
+                    found = true;
+                }
+                at = at.wrapping_add(1);
+            }
+            // The list may have become shorter meanwhile, and some been passed over.
+            if !found {
+                return bytes;
+            }
+        }
+    }
+
+    /// Has all that is kept of a dead domain thrown away to make room for others.
+    pub(crate) fn make_room(&self) {
+        let bytes = self.reap_all();
+        warn_limited!(
+            "{}: dropped {} unread bytes: too many guests are gone\n",
+            Name(&self.label()),
+            bytes
+        );
+    }
+
+    /// Has what is kept thrown away, all or that of the module listed as `module`. Returns how
+    /// many bytes that was. `EBUSY`: the VMM is there, or the module; `ENOENT`: there is no such
+    /// module.
+    pub(crate) fn reap(&self, module: Option<&[u8; NAME_LEN]>) -> Result<u64> {
+        let Some(module) = module else {
+            return match self.state() {
+                bindings::VESPER_DOMAIN_DEAD => Ok(self.reap_all()),
+                _ => Err(EBUSY),
+            };
+        };
+        let (id, channels) = self.dir.find(module).ok_or(ENOENT)?;
+        if channels != 0 {
+            return Err(EBUSY);
+        }
+        let bytes = self.reap_those(|buffer| buffer.is_in(id));
+        self.dir.forget_text(id);
+        Ok(bytes)
+    }
+
+    /// Bytes kept for readers, metadata included.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let buffers = self.control.lock().kept_bytes();
+        buffers.saturating_add(self.dir.kept_text()) as u64
     }
 
     /// Says whether the VMM is gone and data is kept.
@@ -181,7 +261,7 @@ impl WorkItem for Domain {
         let mut control = this.control.lock();
         if this.info.lock().state == bindings::VESPER_DOMAIN_BROKEN {
             // Fails for an unshare only.
-            let _ = control.close_all(&this, Why::Leave);
+            let _ = control.close_all(&this, Why::Broken);
         }
         drop(control);
         if this.is_over() {

@@ -78,7 +78,7 @@ impl Domain {
                             buffer.sync()?;
                         }
                     }
-                    Ok(Notify::Panic) => self.sync_all(),
+                    Ok(Notify::Panic) => self.last_words(),
                     Err(Fault::Invalid) => {}
                     Err(fault) => return Err(self.fault(fault)),
                 }
@@ -244,7 +244,7 @@ impl Domain {
     }
 
     /// Looks at every index page.
-    fn sync_all(&self) {
+    pub(super) fn sync_all(&self) {
         let mut at = 0;
         loop {
             let Some(buffer) = self.control.lock().nth(at) else {

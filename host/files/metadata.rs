@@ -85,6 +85,13 @@ impl Metadata {
         self.needed_by.lock().is_some()
     }
 
+    /// Nobody needs it any more.
+    pub(crate) fn forget(&self) {
+        // Not the last reference: that is the directory's.
+        let needed_by = self.needed_by.lock().take();
+        drop(needed_by);
+    }
+
     /// Bytes in all sections.
     pub(crate) fn len(&self) -> usize {
         self.inner

@@ -6,20 +6,27 @@
 //! *ended* once the reader has been switched over too and the pages are given back. It goes when
 //! all is read.
 //!
+//! Without overwriting, relay's own read serves readers, and the inode lock orders them; with it,
+//! [`super::stage`] does, and `source` keeps `consumed`.
+//!
 //! Lock order: `turn`, the inode lock, `source`. `source` is never held across anything that waits
 //! for a reader or for user memory. `pages` is taken under the mmap lock by faults, so nothing
 //! that could fault is done under it; `file` is a leaf but for the VFS's locks of a removal.
 
 use super::{
     kept::Kept,
-    loan::Lent, //
+    loan::Lent,
+    stage::Stage, //
 };
 use crate::{
     abi::{
         Geometry,
         NAME_LEN, //
     },
-    bindings,
+    bindings::{
+        self,
+        VIRTIO_VESPER_CHAN_OVERWRITE, //
+    },
     domain::Domain,
     files::FilePlace,
     sys::{
@@ -71,6 +78,24 @@ pub(crate) struct Spec {
     pub(crate) geometry: Geometry,
 }
 
+impl Spec {
+    /// Says whether the guest writes over what is not read in time.
+    pub(super) fn overwrites(&self) -> bool {
+        self.flags & VIRTIO_VESPER_CHAN_OVERWRITE != 0
+    }
+
+    /// Says whether a guest can have closed `produced` sub-buffers of which `consumed` are done
+    /// with, when there were `seen` before.
+    fn produced_ok(&self, seen: u64, consumed: u64, produced: u64) -> bool {
+        match self.overwrites() {
+            true => produced >= seen && produced <= MAX_PRODUCED,
+            false => {
+                produced <= MAX_PRODUCED && self.geometry.produced_ok(seen, consumed, produced)
+            }
+        }
+    }
+}
+
 /// Where the contents come from.
 pub(super) struct Source {
     /// The guest's pages, until they are given back.
@@ -93,12 +118,22 @@ pub(super) struct Source {
     pub(super) without: bool,
     /// There was none, but the pages can stay.
     pub(super) pinned: bool,
+    /// How far the copy goes: so much the guest is told to be done with, so that what it may share
+    /// again later begins where the copy ends.
+    pub(super) done: Option<u64>,
     /// Tell the VMM when the pages are given back.
     pub(super) tell: bool,
     /// No more will come.
     pub(super) ended: bool,
     /// Records dropped in the guest, when last seen.
     pub(super) lost: u64,
+    /// Sub-buffers written over before they were read.
+    pub(super) lapped: u64,
+    /// What readers have begun to read of a sub-buffer that was taken out; not there while one is
+    /// at it.
+    pub(super) stage: Option<Stage>,
+    /// Bytes of it that are still to be read.
+    pub(super) staged: usize,
 }
 
 impl Source {
@@ -148,7 +183,7 @@ impl Buffer {
         // Whoever was the host before may have read some of it.
         let consumed = lent.index().consumed();
         let produced = lent.index().produced();
-        if produced > MAX_PRODUCED || !spec.geometry.produced_ok(consumed, consumed, produced) {
+        if !spec.produced_ok(consumed, consumed, produced) {
             return Err(EPROTO);
         }
         let start = lent.data().start();
@@ -173,9 +208,13 @@ impl Buffer {
                         cut: None,
                         without: false,
                         pinned: false,
+                        done: None,
                         tell: false,
                         ended: false,
                         lost: 0,
+                        lapped: 0,
+                        stage: None,
+                        staged: 0,
                     },
                     "vesper::source"
                 ),
@@ -243,13 +282,14 @@ impl Buffer {
         }
         // Readers only ever raise `consumed`, which makes the check stricter than need be at most
         // for what they have not told the guest yet.
-        if !geometry.produced_ok(seen, self.relay.consumed(), produced) {
+        if !self.spec.produced_ok(seen, self.relay.consumed(), produced) {
             source.violated = true;
             source.live = false;
             return Err("index page: produced went back or too far");
         }
-        // At most one lap, by the check.
-        for number in seen..produced {
+        // No more than one lap is still there.
+        let lap = geometry.n_subbufs() as u64;
+        for number in seen.max(produced.saturating_sub(lap))..produced {
             let slot = geometry.slot(number);
             let padding = index.padding(slot);
             if !geometry.padding_ok(padding) {
@@ -262,7 +302,25 @@ impl Buffer {
             self.relay.set_padding(slot, padding as usize);
         }
         self.relay.set_produced(produced);
+        if self.spec.overwrites() {
+            // One is being written over now.
+            self.pass_over(source, produced.saturating_sub(lap.saturating_sub(1)));
+        }
         Ok(true)
+    }
+
+    /// Notes that what comes before sub-buffer number `oldest` is written over.
+    pub(super) fn pass_over(&self, source: &mut Source, oldest: u64) {
+        let consumed = self.relay.consumed();
+        if consumed < oldest {
+            source.lapped = source.lapped.saturating_add(oldest.wrapping_sub(consumed));
+            self.relay.skip_to(oldest);
+        }
+    }
+
+    /// Says whether all is read and no more will come.
+    pub(super) fn drained(&self, source: &Source) -> bool {
+        source.ended && source.staged == 0 && self.relay.consumed() == self.relay.produced()
     }
 
     /// Tells the guest how far readers are, and has the file removed once all is read.
@@ -273,7 +331,7 @@ impl Buffer {
                 lent.index().set_consumed(self.relay.consumed());
             }
         }
-        let drained = source.ended && self.relay.consumed() == self.relay.produced();
+        let drained = self.drained(&source);
         drop(source);
         if drained {
             self.relay.finalize();
@@ -292,15 +350,22 @@ impl Buffer {
     /// What the control node tells of it.
     pub(crate) fn facts(&self) -> bindings::vesper_buffer {
         let geometry = self.spec.geometry;
+        let (lost, lapped, staged) = {
+            let source = self.source.lock();
+            (source.lost, source.lapped, source.staged)
+        };
         let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
-        let mut unread = 0u64;
+        let mut unread = staged as u64;
         // At most one lap: `produced` was checked when it was taken over.
         for number in consumed..produced.min(consumed.wrapping_add(geometry.n_subbufs() as u64)) {
             let padding = self.relay.padding(geometry.slot(number));
             unread = unread.wrapping_add(geometry.subbuf_size().saturating_sub(padding) as u64);
         }
+        // Not the name of another that has come since.
+        let place = self.file.lock().as_ref().map(FilePlace::directory);
+        let label = place.and_then(|directory| directory.label());
         bindings::vesper_buffer {
-            module: self.spec.module,
+            module: label.unwrap_or(self.spec.module),
             channel: self.spec.channel,
             buffer: self.spec.number,
             flags: self.spec.flags,
@@ -308,7 +373,8 @@ impl Buffer {
             n_subbufs: geometry.n_subbufs() as u32,
             produced,
             consumed,
-            lost: self.source.lock().lost,
+            lost,
+            lapped,
             unread_bytes: unread.saturating_sub(self.relay.bytes_consumed() as u64),
             ..pin_init::zeroed()
         }
@@ -333,13 +399,22 @@ impl Buffer {
                 true => bindings::VESPER_POSITION_ENDED,
                 false => 0,
             },
+            lapped: source.lapped,
             ..pin_init::zeroed()
         }
     }
 
     /// Takes readers on to sub-buffer number `consumed`. `EINVAL` if that is behind them or not
-    /// produced yet.
+    /// produced yet. With overwriting, what is behind them is done with, too.
     fn consume(&self, consumed: u64) -> Result {
+        if self.spec.overwrites() {
+            let _source = self.source.lock();
+            if consumed > self.relay.produced() {
+                return Err(EINVAL);
+            }
+            self.relay.skip_to(consumed.max(self.relay.consumed()));
+            return Ok(());
+        }
         let inode = self.inode.as_ref().ok_or(EAGAIN)?;
         let guard = inode.lock()?;
         if consumed < self.relay.consumed() || consumed > self.relay.produced() {
@@ -361,6 +436,11 @@ impl Owner for Buffer {
         let _turn = this.turn.take()?;
         // What was taken over before a violation stays readable.
         let _ = this.sync();
+        if this.spec.overwrites() {
+            let result = this.read_staged(file, len);
+            this.settle();
+            return result;
+        }
         let mut done = 0usize;
         while done < len {
             let unread = this.relay.consumed() != this.relay.produced();
@@ -379,8 +459,9 @@ impl Owner for Buffer {
         Ok(done)
     }
 
-    fn poll(this: ArcBorrow<'_, Self>) {
+    fn poll(this: ArcBorrow<'_, Self>) -> bool {
         let _ = this.sync();
+        this.source.lock().staged != 0
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
@@ -394,7 +475,7 @@ impl Owner for Buffer {
         let _ = this.sync();
         if cmd == CONSUME {
             let want: bindings::vesper_position = uapi::get(arg)?;
-            if want.reserved != [0; 3] {
+            if want.reserved != [0; 2] {
                 return Err(EINVAL);
             }
             this.consume(want.consumed)?;

@@ -24,6 +24,7 @@ use crate::{
         PACKET_LEN, //
     },
     sys::{
+        inode::InodeGuard,
         pages::{
             Map,
             PageList, //
@@ -33,7 +34,13 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
+    sync::{
+        barrier::{
+            smp_mb,
+            Read, //
+        },
+        Arc, //
+    },
     time::Jiffies,
     workqueue::WorkItem, //
 };
@@ -45,8 +52,12 @@ pub(crate) enum Why {
     Unshare,
     /// The guest wants it back, writes on, and will lend it again.
     Again,
-    /// The guest leaves, or broke off: what can be kept is kept.
+    /// The guest leaves: what can be kept is kept.
     Leave,
+    /// The guest broke off: likewise, and what it had open may be its last.
+    Broken,
+    /// The guest says that it panics.
+    Panic,
     /// The guest starts anew and will write to its memory.
     Reset,
     /// The VMM is gone; nobody will write to the pages.
@@ -59,10 +70,29 @@ struct Tail {
     last_tsc: u64,
 }
 
+impl Why {
+    /// Says whether the open sub-buffer is taken, too. One that goes on being written stays with
+    /// the guest, who closes it in its own time and shows it when it shares again.
+    fn takes_open(self) -> bool {
+        !matches!(self, Why::Again | Why::Leave)
+    }
+
+    /// Says whether a copy of less than all is better than none.
+    fn takes_part(self) -> bool {
+        matches!(self, Why::Leave | Why::Broken | Why::Reset)
+    }
+
+    /// Says whether the VMM is to return the pages. Not in a panic: to be interrupted for that is
+    /// the last thing which such a guest needs.
+    fn tells(self) -> bool {
+        matches!(self, Why::Unshare | Why::Again | Why::Leave | Why::Broken)
+    }
+}
+
 impl Buffer {
     /// Detaches the buffer: steps 1 and 2 are done when this returns, step 3 is under way. Once
-    /// detached, it stays so. `ENOMEM` for [`Why::Unshare`] and [`Why::Again`] only: the buffer stays
-    /// live then.
+    /// detached, it stays so. `ENOMEM` for [`Why::Unshare`], [`Why::Again`] and [`Why::Panic`] only:
+    /// the buffer stays live then.
     pub(crate) fn detach(self: &Arc<Self>, why: Why) -> Result {
         let mut source = self.source.lock();
         if matches!(why, Why::Reset | Why::Death) {
@@ -75,7 +105,7 @@ impl Buffer {
         let fault = self.follow(&mut source).err();
         let pages = match self.copy(&mut source, why) {
             Ok(pages) => Some(pages),
-            Err(err) if matches!(why, Why::Unshare | Why::Again) => {
+            Err(err) if matches!(why, Why::Unshare | Why::Again | Why::Panic) => {
                 drop(source);
                 if let Some(fault) = fault {
                     self.domain.broken(fault);
@@ -96,7 +126,7 @@ impl Buffer {
             }
         };
         source.live = false;
-        source.tell = matches!(why, Why::Unshare | Why::Again | Why::Leave);
+        source.tell = why.tells();
         drop(source);
         if let Some(fault) = fault {
             self.domain.broken(fault);
@@ -121,14 +151,13 @@ impl Buffer {
         if source.live {
             lent.index().set_consumed(first);
         }
-        let tail = match source.violated || why == Why::Again {
-            true => None,
-            false => self.tail(lent, first, end),
+        let tail = match why.takes_open() && !source.violated {
+            true => self.tail(lent, first, end),
+            false => None,
         };
         let closed = end.wrapping_sub(first) as usize;
         let count = closed.wrapping_add(usize::from(tail.is_some()));
-        let partial = matches!(why, Why::Reset | Why::Leave);
-        let (kept, pages, room) = match Kept::new(geometry, first, count, partial) {
+        let (kept, pages, room) = match Kept::new(geometry, first, count, why.takes_part()) {
             Ok(made) => made,
             Err(err) => {
                 if why == Why::Death {
@@ -161,7 +190,20 @@ impl Buffer {
                 count.wrapping_sub(room)
             );
         }
+        // A guest that still runs may have got at the oldest meanwhile.
+        smp_mb(Read);
+        let now = lent.index().produced();
         source.next = Some(kept);
+        if why != Why::Death {
+            source.done = Some(first.wrapping_add(closed.min(room) as u64));
+        }
+        if self.spec.overwrites() && why != Why::Death {
+            let lap = geometry.n_subbufs() as u64;
+            self.pass_over(source, end.min(now.saturating_add(1).saturating_sub(lap)));
+            if now >= end.saturating_add(lap) {
+                source.tail = None;
+            }
+        }
         Ok(pages)
     }
 
@@ -214,11 +256,10 @@ impl Buffer {
             }
         };
         let mut source = self.source.lock();
-        if source.ended && source.reap {
-            // Under the lock, so that nobody is in the middle of reading what goes.
-            self.relay.set_consumed(self.relay.produced(), &guard);
-        }
         if !source.detached() {
+            if source.ended && source.reap {
+                self.throw_away(&mut source, &guard);
+            }
             return;
         }
         let mut given = None;
@@ -228,15 +269,17 @@ impl Buffer {
             unsafe { self.relay.replace(next.start(), &guard) };
             source.kept = Some(next);
             given = source.lent.take();
+            // Not before: until here a reader may have been at the guest's pages.
+            if let (Some(done), Some(lent)) = (source.done.take(), &given) {
+                lent.index().set_consumed(done);
+            }
         } else if source.without {
             given = source.lent.take();
         }
         let produced = self.relay.produced();
-        let mut taken = produced;
         if let Some(cut) = source.cut {
             let consumed = self.relay.consumed();
-            taken = produced.min(cut.max(consumed));
-            self.relay.set_produced(taken);
+            self.relay.set_produced(produced.min(cut.max(consumed)));
             if source.without {
                 // Nothing is left, not even the rest of one that was half read.
                 self.relay.set_consumed(self.relay.produced(), &guard);
@@ -247,6 +290,9 @@ impl Buffer {
             self.relay.set_produced(produced.wrapping_add(1));
         }
         source.ended = true;
+        if source.reap {
+            self.throw_away(&mut source, &guard);
+        }
         let tell = source.tell;
         drop(source);
         drop(guard);
@@ -260,12 +306,7 @@ impl Buffer {
             }
         }
         match given {
-            Some(lent) if tell => {
-                // What is kept here is the guest's to write over, and not to be seen again should
-                // it lend the buffer again.
-                lent.index().set_consumed(taken);
-                lent.give_back(self.domain.desk())
-            }
+            Some(lent) if tell => lent.give_back(self.domain.desk()),
             Some(lent) => drop(lent),
             // Memory was short: the pages stay until this buffer goes.
             None => {}
@@ -273,10 +314,18 @@ impl Buffer {
         self.returned.complete_all();
     }
 
+    /// Passes over what is unread. Under the lock of the file, so that nobody is in the middle of
+    /// reading it.
+    fn throw_away(&self, source: &mut Source, guard: &InodeGuard<'_>) {
+        self.relay.set_consumed(self.relay.produced(), guard);
+        source.stage = None;
+        source.staged = 0;
+    }
+
     /// Removes the file once all is read. Returns whether it is gone.
     fn remove_if_drained(&self) -> bool {
         let source = self.source.lock();
-        let drained = source.ended && self.relay.consumed() == self.relay.produced();
+        let drained = self.drained(&source);
         drop(source);
         if drained {
             self.remove();
@@ -287,15 +336,16 @@ impl Buffer {
     /// Removes the file, drained or not. Who has it open can go on reading.
     pub(crate) fn remove(&self) {
         self.relay.finalize();
-        let file = self.file.lock().take();
-        // May wait for an open in progress.
-        drop(file);
+        let mut file = self.file.lock();
+        // May wait for an open in progress. Under the lock, because whoever finds it gone may take
+        // the directory away.
+        *file = None;
     }
 
     /// Has what is unread thrown away, if no more will come. Returns whether it was to be had.
     pub(crate) fn reap(self: &Arc<Self>) -> bool {
         let mut source = self.source.lock();
-        if !source.ended || source.reap {
+        if source.live || source.reap || !(source.ended || source.detached()) {
             return false;
         }
         source.reap = true;
@@ -303,6 +353,17 @@ impl Buffer {
         // A worker does it: it may have to wait for a reader.
         self.as_arc_borrow().queue();
         true
+    }
+
+    /// From here on the index page may be anything's: nothing is written there any more.
+    pub(crate) fn forget_index(&self) {
+        self.source.lock().done = None;
+    }
+
+    /// Says whether its file is in directory `id`.
+    pub(crate) fn is_in(&self, id: u64) -> bool {
+        let file = self.file.lock();
+        file.as_ref().is_some_and(|f| f.directory_id() == id)
     }
 
     /// Bytes of host memory it takes, or of pinned memory that outlived its guest.

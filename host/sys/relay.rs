@@ -220,6 +220,19 @@ impl Relay {
         }
     }
 
+    /// The same in a channel of which relay's read is never used: whoever calls this keeps others
+    /// out who do.
+    pub(crate) fn skip_to(&self, consumed: u64) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            atomic_store(
+                addr_of_mut!((*self.buf()).subbufs_consumed),
+                consumed as usize,
+                Relaxed,
+            )
+        };
+    }
+
     /// Puts other memory with the same contents under the reader, whom the inode lock keeps out.
     ///
     /// # Safety

@@ -32,6 +32,10 @@ use kernel::{
         Arc,
         ArcBorrow, //
     },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
 };
 
 /// What a relay file belongs to. An open file holds a reference to it.
@@ -42,8 +46,8 @@ pub(crate) trait Owner: Send + Sync + Sized + 'static {
     /// Reads up to `len` bytes through `file`.
     fn read(this: ArcBorrow<'_, Self>, file: &mut Reader, len: usize) -> Result<usize>;
 
-    /// Called before poll looks.
-    fn poll(this: ArcBorrow<'_, Self>);
+    /// Called before poll looks. Returns whether there is something that relay does not know of.
+    fn poll(this: ArcBorrow<'_, Self>) -> bool;
 
     /// Serves an ioctl.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize>;
@@ -52,6 +56,9 @@ pub(crate) trait Owner: Send + Sync + Sized + 'static {
     /// it is; `None` if there is no such page.
     fn with_pfn<R>(&self, index: usize, insert: impl FnOnce(usize) -> R) -> Option<R>;
 }
+
+const EPOLLIN: bindings::__poll_t = 0x0001;
+const EPOLLRDNORM: bindings::__poll_t = 0x0040;
 
 /// One read call on an open file.
 pub(crate) struct Reader {
@@ -72,6 +79,15 @@ impl Reader {
         let got = usize::try_from(got).unwrap_or(0);
         self.user = self.user.wrapping_add(got);
         got
+    }
+
+    /// Gives the user `bytes`, behind what it has been given; `EFAULT`.
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result {
+        UserSlice::new(UserPtr::from_ptr(self.user.cast()), bytes.len())
+            .writer()
+            .write_slice(bytes)?;
+        self.user = self.user.wrapping_add(bytes.len());
+        Ok(())
     }
 }
 
@@ -188,9 +204,13 @@ impl<T: Owner> Vtable<T> {
             return 0;
         };
         // SAFETY: By the requirement of this function.
-        T::poll(unsafe { Self::owner_of_file(file) });
+        let more = T::poll(unsafe { Self::owner_of_file(file) });
         // SAFETY: Opened by relay's open.
-        unsafe { poll(file, table) }
+        let found = unsafe { poll(file, table) };
+        match more {
+            true => found | EPOLLIN | EPOLLRDNORM,
+            false => found,
+        }
     }
 
     /// # Safety

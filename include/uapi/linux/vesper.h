@@ -209,7 +209,10 @@ struct vesper_info {
  * @guest_abi: device ABI version of the guest's driver, 0 before its hello; in
  *	       state ATTACHED, that of the driver that was turned away for it
  * @load_policy: VIRTIO_VESPER_POLICY_*
+ * @modules: entries of VESPER_IOC_MODULES
  * @lent_pages: pages of the guest that are pinned now
+ * @kept_bytes: memory that holds what is unread of buffers that the guest does
+ *		not have any more
  */
 struct vesper_domain {
 	__u8 name[VESPER_NAME_LEN];
@@ -228,7 +231,8 @@ struct vesper_domain {
 	__u8 boot_id[16];
 	__u8 release[VESPER_RELEASE_LEN];
 	__u8 vermagic[VESPER_RELEASE_LEN];
-	__u64 reserved[8];
+	__u64 kept_bytes;
+	__u64 reserved[7];
 };
 
 #define VESPER_DOMAIN_ATTACHED	1 /* a VMM, no word from a guest driver */
@@ -238,6 +242,8 @@ struct vesper_domain {
 
 /**
  * struct vesper_module - one entry of VESPER_IOC_MODULES
+ * @name: name of its directory, too; a draining one that made room for a new
+ *	  one is NAME@N in both
  * @state: VESPER_MODULE_*
  * @status: errno value of the last failed request on it, or 0
  */
@@ -259,10 +265,13 @@ struct vesper_module {
 
 /**
  * struct vesper_buffer - one entry of VESPER_IOC_BUFFERS_OF
+ * @module: as in struct vesper_module
  * @produced: sub-buffers closed by the guest
  * @consumed: sub-buffers read on the host
  * @lost: records dropped in the guest because the buffer was full
  * @unread_bytes: without padding
+ * @lapped: sub-buffers that a channel in overwrite mode wrote over before they
+ *	    were read; counted in @consumed
  */
 struct vesper_buffer {
 	__u8 module[VESPER_NAME_LEN];
@@ -275,7 +284,8 @@ struct vesper_buffer {
 	__u64 consumed;
 	__u64 lost;
 	__u64 unread_bytes;
-	__u64 reserved[4];
+	__u64 lapped;
+	__u64 reserved[3];
 };
 
 /**
@@ -345,12 +355,31 @@ struct vesper_unload {
 	__u64 reserved[4];
 };
 
+/**
+ * struct vesper_reap - throw away what is kept and unread
+ * @bytes: out: how many bytes of memory that was
+ * @domain: a dead one, or one whose module is named
+ * @module: one that is draining; all zero for the whole domain
+ *
+ * The files go at once; memory that a reader is at goes when it is done. Errors:
+ * ENODEV, ENOENT (no such domain, module), EBUSY (it is live).
+ */
+struct vesper_reap {
+	__u32 flags;
+	__u32 reserved0;
+	__u64 bytes;
+	__u8 domain[VESPER_NAME_LEN];
+	__u8 module[VESPER_NAME_LEN];
+	__u64 reserved[4];
+};
+
 #define VESPER_IOC_INFO		_IOR(VESPER_IOC_MAGIC, 0x40, struct vesper_info)
 #define VESPER_IOC_DOMAINS	_IOWR(VESPER_IOC_MAGIC, 0x41, struct vesper_list)
 #define VESPER_IOC_MODULES	_IOWR(VESPER_IOC_MAGIC, 0x42, struct vesper_list)
 #define VESPER_IOC_BUFFERS_OF	_IOWR(VESPER_IOC_MAGIC, 0x43, struct vesper_list)
 #define VESPER_IOC_LOAD		_IOWR(VESPER_IOC_MAGIC, 0x44, struct vesper_load)
 #define VESPER_IOC_UNLOAD	_IOWR(VESPER_IOC_MAGIC, 0x45, struct vesper_unload)
+#define VESPER_IOC_REAP		_IOWR(VESPER_IOC_MAGIC, 0x46, struct vesper_reap)
 
 /* ---- relay files -------------------------------------------------------- */
 
@@ -363,6 +392,12 @@ struct vesper_unload {
  * @n_subbufs: out
  * @padding: out: unused bytes at the end of sub-buffer number @consumed
  * @flags: out: VESPER_POSITION_ENDED
+ * @lapped: out: sub-buffers written over before they were read
+ *
+ * In overwrite mode @consumed moves on without the reader when sub-buffers are
+ * written over. What was copied out of a mapping is whole if a position asked
+ * for afterwards still has @consumed at or before it. CONSUME then takes what
+ * is behind for what is there.
  */
 struct vesper_position {
 	__u64 produced;
@@ -372,7 +407,8 @@ struct vesper_position {
 	__u32 n_subbufs;
 	__u32 padding;
 	__u32 flags;
-	__u64 reserved[3];
+	__u64 lapped;
+	__u64 reserved[2];
 };
 
 #define VESPER_POSITION_ENDED	(1u << 0) /* no more will ever come */
