@@ -78,6 +78,31 @@ pub fn name_field(name: &str) -> Result<[u8; NAME_LEN], NameError> {
     Ok(field)
 }
 
+/// Checks a name under which something is listed: a name as [`check_name`] has
+/// it, or `NAME@N` of what has ended and waits for its readers, because a new
+/// one has taken the name.
+pub fn check_label(label: &[u8]) -> Result<&str, NameError> {
+    let at = label.iter().position(|&b| b == b'@');
+    let number = at.map(|at| &label[at + 1..]);
+    if number.is_some_and(|n| n.is_empty() || !n.iter().all(u8::is_ascii_digit)) {
+        return Err(NameError::Byte(b'@'));
+    }
+    check_name(&label[..at.unwrap_or(label.len())])?;
+    if label.len() >= NAME_LEN {
+        return Err(NameError::TooLong);
+    }
+    // As in `check_name`.
+    core::str::from_utf8(label).map_err(|_| reason(label))
+}
+
+/// Puts a checked label into a field.
+pub fn label_field(label: &str) -> Result<[u8; NAME_LEN], NameError> {
+    let label = check_label(label.as_bytes())?;
+    let mut field = [0; NAME_LEN];
+    field[..label.len()].copy_from_slice(label.as_bytes());
+    Ok(field)
+}
+
 /// The bytes of a text field up to its NUL, or all of them if there is none.
 pub fn text(field: &[u8]) -> &[u8] {
     let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
@@ -109,6 +134,19 @@ mod tests {
         assert_eq!(check_name(b"a b"), Err(NameError::Byte(b' ')));
         assert_eq!(check_name("ä".as_bytes()), Err(NameError::Byte(0xc3)));
         assert_eq!(check_name(&[b'x'; NAME_LEN]), Err(NameError::TooLong));
+    }
+
+    #[test]
+    fn labels_may_have_a_number() {
+        for label in ["web1", "web1@1", "x.y@123"] {
+            assert_eq!(check_label(label.as_bytes()), Ok(label));
+            assert_eq!(text(&label_field(label).unwrap()), label.as_bytes());
+        }
+        for bad in ["@1", "a@", "a@b", "a@1@2", ".a@1", "a/b@1", "a@1/"] {
+            assert!(check_label(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let long = "x".repeat(NAME_LEN - 2) + "@1";
+        assert_eq!(check_label(long.as_bytes()), Err(NameError::TooLong));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use vesper_abi::name::check_name;
+use vesper_abi::name::{check_label, check_name};
 
 /// The longest time-out that the ioctl can carry, in milliseconds.
 const MAX_TIMEOUT_MS: u128 = u32::MAX as u128;
@@ -60,6 +60,12 @@ pub enum Command {
     ///
     /// What it recorded stays readable until its files are drained.
     Unload(Unload),
+
+    /// Throw away what is unread of a guest that is gone, or of a module that
+    /// was unloaded.
+    ///
+    /// Neither may be live. Their files go.
+    Reap(Reap),
 
     /// Show the records of a module, oldest first.
     ///
@@ -148,6 +154,14 @@ pub struct Unload {
     pub timeout: Duration,
 }
 
+/// Arguments of `vesper reap`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Reap {
+    /// The guest, or one of its modules.
+    #[arg(value_name = "DOMAIN[/MODULE]", value_parser = scope)]
+    pub scope: Scope,
+}
+
 /// Arguments of `vesper cat`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Cat {
@@ -220,15 +234,9 @@ fn scope(text: &str) -> Result<Scope, String> {
     })
 }
 
-/// A name, or `NAME@N`: what has ended and waits for its readers under another name, because a new
-/// one has taken the name.
 fn label(text: &str) -> Result<String, String> {
-    match text.split_once('@') {
-        Some((proper, n)) if !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()) => {
-            name(proper).map(|proper| format!("{proper}@{n}"))
-        }
-        _ => name(text),
-    }
+    let label = check_label(text.as_bytes()).map_err(|error| error.to_string())?;
+    Ok(label.to_owned())
 }
 
 /// `insmod` takes anything; what has no name before its `=` is a slip.
@@ -298,6 +306,8 @@ mod tests {
             Ok(Command::Cat(Cat { follow: true, .. }))
         ));
         assert!(parse("vesper cat web1@1/signal@12").is_ok());
+        assert!(parse("vesper reap web1@1").is_ok());
+        assert!(parse("vesper reap web1/signal@12").is_ok());
         for bad in [
             "vesper cat web1",
             "vesper cat web1/",
@@ -308,6 +318,7 @@ mod tests {
             "vesper cat web1@1@2/x",
             "vesper cat @1/x",
             "vesper unload web1@1 x",
+            "vesper reap web1/",
             "vesper load ../etc x.ko",
             "vesper load web1 x.ko =5",
             "vesper load web1 x.ko --timeout 5y",

@@ -86,6 +86,7 @@ struct DomainJson {
     modules: u32,
     channels: u32,
     lent_pages: u64,
+    kept_bytes: u64,
     tsc_khz: u64,
     boot_id: String,
     release: String,
@@ -106,6 +107,7 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
             modules: domain.modules,
             channels: domain.channels,
             lent_pages: domain.lent_pages,
+            kept_bytes: domain.kept_bytes,
             tsc_khz: domain.tsc_khz,
             boot_id: uuid(&domain.boot_id),
             release: lossy(&domain.release),
@@ -126,12 +128,13 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
             known(policy(domain).into()),
             domain.modules.to_string(),
             known(format!("{} KiB", domain.lent_pages.saturating_mul(4))),
+            format!("{} KiB", domain.kept_bytes.div_ceil(1024)),
             or_dash(shown(&domain.release)),
         ]
     };
     let rows: Vec<_> = domains.iter().map(row).collect();
     let heading = [
-        "DOMAIN", "STATE", "VM", "PID", "CPUS", "LOAD", "MODULES", "LENT", "KERNEL",
+        "DOMAIN", "STATE", "VM", "PID", "CPUS", "LOAD", "MODULES", "LENT", "KEPT", "KERNEL",
     ];
     Ok(table::write(out, heading, &rows)?)
 }
@@ -208,6 +211,18 @@ pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -
 pub fn unload(host: &Host<impl Control>, args: &cli::Unload, out: &mut impl Write) -> Result<()> {
     host.unload(&args.domain, &args.module, args.timeout)?;
     writeln!(out, "{}: unloaded from {}", args.module, args.domain)?;
+    Ok(())
+}
+
+/// `vesper reap`.
+pub fn reap(host: &Host<impl Control>, args: &cli::Reap, out: &mut impl Write) -> Result<()> {
+    let Scope { domain, module } = &args.scope;
+    let bytes = host.reap(domain, module.as_deref())?;
+    let what = match module {
+        Some(module) => format!("{domain}/{module}"),
+        None => domain.clone(),
+    };
+    writeln!(out, "{what}: dropped {} KiB", bytes.div_ceil(1024))?;
     Ok(())
 }
 
@@ -305,6 +320,7 @@ struct BufferJson {
     produced: u64,
     consumed: u64,
     lost: u64,
+    lapped: u64,
     unread_bytes: u64,
 }
 
@@ -342,6 +358,7 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
                     produced: buffer.produced,
                     consumed: buffer.consumed,
                     lost: buffer.lost,
+                    lapped: buffer.lapped,
                     unread_bytes: buffer.unread_bytes,
                 });
                 continue;
@@ -355,6 +372,11 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
                 buffer.produced.to_string(),
                 buffer.consumed.to_string(),
                 buffer.lost.to_string(),
+                if overwrite {
+                    buffer.lapped.to_string()
+                } else {
+                    "-".into()
+                },
                 buffer.unread_bytes.to_string(),
             ]);
         }
@@ -371,6 +393,7 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
         "PRODUCED",
         "CONSUMED",
         "LOST",
+        "LAPPED",
         "UNREAD BYTES",
     ];
     Ok(table::write(out, heading, &rows)?)

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use vesper_abi::bindings::{
-    vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_unload, VESPER_ABI_VERSION,
-    VIRTIO_VESPER_ABI_VERSION,
+    vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_reap, vesper_unload,
+    VESPER_ABI_VERSION, VIRTIO_VESPER_ABI_VERSION,
 };
 use vesper_abi::check_version;
-use vesper_abi::name::{name_field, text, NAME_LEN};
+use vesper_abi::name::{label_field, text, NAME_LEN};
 use zerocopy::FromZeros;
 
 use crate::error::{Action, Error, Refusal, Result};
@@ -36,6 +36,8 @@ pub trait Control {
     fn load(&self, request: &mut vesper_load, image: &[u8], params: &[u8]) -> nix::Result<()>;
     /// Unloads; answers in `request`.
     fn unload(&self, request: &mut vesper_unload) -> nix::Result<()>;
+    /// Throws away what is kept.
+    fn reap(&self, request: &mut vesper_reap) -> nix::Result<()>;
 }
 
 impl<C: Control> Control for &C {
@@ -61,6 +63,10 @@ impl<C: Control> Control for &C {
 
     fn unload(&self, request: &mut vesper_unload) -> nix::Result<()> {
         (**self).unload(request)
+    }
+
+    fn reap(&self, request: &mut vesper_reap) -> nix::Result<()> {
+        (**self).reap(request)
     }
 }
 
@@ -129,6 +135,10 @@ impl Control for Device {
 
     fn unload(&self, request: &mut vesper_unload) -> nix::Result<()> {
         sys::unload(&self.0, request)
+    }
+
+    fn reap(&self, request: &mut vesper_reap) -> nix::Result<()> {
+        sys::reap(&self.0, request)
     }
 }
 
@@ -229,6 +239,33 @@ impl<C: Control> Host<C> {
         )
     }
 
+    /// Throws away what is kept of a dead guest, or of a module that is gone; gives how many bytes
+    /// of memory that was.
+    pub fn reap(&self, domain: &str, module: Option<&str>) -> Result<u64> {
+        let mut request = vesper_reap::new_zeroed();
+        request.domain = field(domain);
+        if let Some(module) = module {
+            // An empty one would mean everything.
+            request.module = label_field(module).map_err(|_| {
+                let (domain, module) = (domain.to_owned(), module.to_owned());
+                Error::NothingKept { domain, module }
+            })?;
+        }
+        match self.0.reap(&mut request) {
+            Ok(()) => Ok(request.bytes),
+            Err(Errno::ENODEV) => Err(self.no_domain(domain)),
+            Err(Errno::ENOENT) => Err(Error::NothingKept {
+                domain: domain.to_owned(),
+                module: module.unwrap_or_default().to_owned(),
+            }),
+            Err(Errno::EBUSY) => Err(Error::Live {
+                domain: domain.to_owned(),
+                module: module.map(str::to_owned),
+            }),
+            Err(errno) => Err(ioctl(format!("reaping of '{domain}'"), errno)),
+        }
+    }
+
     fn no_domain(&self, domain: &str) -> Error {
         let known = self.0.domains().unwrap_or_default();
         let name = |d: &vesper_domain| String::from_utf8_lossy(text(&d.name)).into_owned();
@@ -315,7 +352,7 @@ fn ioctl(what: impl Into<String>, errno: Errno) -> Error {
 /// The command line has checked the name, so it fits; an empty field is what
 /// the module refuses should that ever change.
 fn field(name: &str) -> [u8; NAME_LEN] {
-    name_field(name).unwrap_or([0; NAME_LEN])
+    label_field(name).unwrap_or([0; NAME_LEN])
 }
 
 /// A time-out for the module, which takes 0 for none at all.

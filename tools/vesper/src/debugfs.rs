@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use vesper_abi::name::check_name;
+use vesper_abi::name::check_label;
 
 use crate::error::{Error, Result};
 
@@ -59,7 +59,7 @@ fn names(path: &Path) -> io::Result<Vec<String>> {
         let name = entry.file_name();
         if let (true, Ok(name)) = (
             entry.file_type()?.is_dir(),
-            check_name(name.as_encoded_bytes()),
+            check_label(name.as_encoded_bytes()),
         ) {
             names.push(name.to_owned());
         }

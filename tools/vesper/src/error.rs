@@ -137,6 +137,22 @@ pub enum Error {
         /// The module.
         module: String,
     },
+    /// A module of which nothing is unread.
+    #[error("nothing is kept of a module '{module}' of guest '{domain}'")]
+    NothingKept {
+        /// The guest.
+        domain: String,
+        /// The module.
+        module: String,
+    },
+    /// Something that is not to be thrown away.
+    #[error("{} is live: it is not reaped", live(domain, module.as_deref()))]
+    Live {
+        /// The guest.
+        domain: String,
+        /// The module, if one was named.
+        module: Option<String>,
+    },
     /// A guest that says no.
     #[error("{}", refused(.0))]
     Refused(Refusal),
@@ -231,6 +247,13 @@ pub enum Error {
     /// Writing to standard output.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
+}
+
+fn live(domain: &str, module: Option<&str>) -> String {
+    match module {
+        Some(module) => format!("module '{module}' of guest '{domain}'"),
+        None => format!("guest '{domain}'"),
+    }
 }
 
 fn refused(refusal: &Refusal) -> String {
@@ -339,6 +362,16 @@ impl Error {
             Self::NotLoaded { domain, .. } => {
                 format!("`vesper list {domain}` shows those that it has loaded")
             }
+            Self::NothingKept { domain, .. } => {
+                format!("`vesper list {domain}` shows what is draining")
+            }
+            Self::Live {
+                domain,
+                module: Some(module),
+            } => format!("`vesper unload {domain} {module}` first"),
+            Self::Live { .. } => "only a guest whose VMM is gone, or a module of it that was \
+                 unloaded, can be reaped; `vesper domains` and `vesper list` show their state"
+                .into(),
             Self::Refused(refusal) => return refusal_remedy(refusal),
             Self::TimedOut {
                 action: Action::Load,

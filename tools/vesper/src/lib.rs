@@ -37,6 +37,7 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
             catch_interrupts()?;
             commands::unload(&host()?, args, out)
         }
+        Command::Reap(args) => commands::reap(&host()?, args, out),
         Command::Cat(args) => {
             catch_interrupts()?;
             cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), out)

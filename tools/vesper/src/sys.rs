@@ -14,8 +14,8 @@ use nix::libc::{c_int, c_ulong};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use vesper_abi::bindings::{
     vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load, vesper_module,
-    vesper_position, vesper_unload, IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO, IOCTL_LOAD,
-    IOCTL_MODULES, IOCTL_POSITION, IOCTL_UNLOAD,
+    vesper_position, vesper_reap, vesper_unload, IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO,
+    IOCTL_LOAD, IOCTL_MODULES, IOCTL_POSITION, IOCTL_REAP, IOCTL_UNLOAD,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -28,6 +28,7 @@ mod raw {
     nix::ioctl_readwrite_bad!(buffers_of, IOCTL_BUFFERS_OF as c_ulong, vesper_list);
     nix::ioctl_readwrite_bad!(load, IOCTL_LOAD as c_ulong, vesper_load);
     nix::ioctl_readwrite_bad!(unload, IOCTL_UNLOAD as c_ulong, vesper_unload);
+    nix::ioctl_readwrite_bad!(reap, IOCTL_REAP as c_ulong, vesper_reap);
     nix::ioctl_read_bad!(position, IOCTL_POSITION as c_ulong, vesper_position);
 }
 
@@ -106,6 +107,13 @@ pub fn load(
 pub fn unload(device: &File, request: &mut vesper_unload) -> nix::Result<()> {
     // SAFETY: the number belongs to this struct, which holds no pointers.
     unsafe { raw::unload(device.as_raw_fd(), request) }?;
+    Ok(())
+}
+
+/// VESPER_IOC_REAP.
+pub fn reap(device: &File, request: &mut vesper_reap) -> nix::Result<()> {
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::reap(device.as_raw_fd(), request) }?;
     Ok(())
 }
 

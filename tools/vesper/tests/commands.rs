@@ -91,6 +91,7 @@ impl Control for Fake {
         web.nr_cpus = 2;
         web.modules = 1;
         web.lent_pages = 16;
+        web.kept_bytes = 8193;
         web.boot_id = [0xab; 16];
         web.release = field("7.3.4+deb13-amd64\x1b[31m");
         web.vermagic = field(VERMAGIC);
@@ -125,6 +126,10 @@ impl Control for Fake {
             buffer.consumed = 5;
             buffer.lost = lost;
             buffer.unread_bytes = 1234;
+            if lost == 0 {
+                buffer.flags = bindings::VIRTIO_VESPER_CHAN_OVERWRITE;
+                buffer.lapped = 2;
+            }
             buffer
         };
         Ok(vec![
@@ -156,6 +161,12 @@ impl Control for Fake {
         request.text = field(self.text);
         Ok(())
     }
+
+    fn reap(&self, request: &mut bindings::vesper_reap) -> nix::Result<()> {
+        self.answer()?;
+        request.bytes = if request.module[0] == 0 { 9000 } else { 1 };
+        Ok(())
+    }
 }
 
 /// Runs a command line and gives what it printed.
@@ -171,6 +182,7 @@ fn run(fake: Fake, line: &[&str]) -> (Result<String, Error>, Option<u32>) {
         Command::Load(args) => commands::load(&host, args, &mut out),
         Command::List(args) => commands::list(&host, args, &mut out),
         Command::Unload(args) => commands::unload(&host, args, &mut out),
+        Command::Reap(args) => commands::reap(&host, args, &mut out),
         Command::Stat(args) => commands::stat(&host, args, &mut out),
         other => panic!("{other:?}"),
     };
@@ -206,9 +218,9 @@ fn domains_for_people_and_for_programs() {
     assert_eq!(
         ok(&["domains"]),
         "\
-DOMAIN  STATE      VM       PID  CPUS  LOAD  MODULES  LENT    KERNEL
-db      no driver  -        41   -     -     0        -       -
-web1    ready      running  42   2     any   1        64 KiB  7.3.4+deb13-amd64\\x1b[31m
+DOMAIN  STATE      VM       PID  CPUS  LOAD  MODULES  LENT    KEPT   KERNEL
+db      no driver  -        41   -     -     0        -       0 KiB  -
+web1    ready      running  42   2     any   1        64 KiB  9 KiB  7.3.4+deb13-amd64\\x1b[31m
 "
     );
     let json = ok(&["domains", "--json"]);
@@ -244,11 +256,50 @@ fn stat_takes_a_module() {
     assert_eq!(
         one,
         "\
-DOMAIN  MODULE  BUFFER  SIZE        WHEN FULL  PRODUCED  CONSUMED  LOST  UNREAD BYTES
-web1    signal  ch0     8 x 64 KiB  stop       7         5         0     1234
-web1    signal  ch1     8 x 64 KiB  stop       7         5         3     1234
+DOMAIN  MODULE  BUFFER  SIZE        WHEN FULL  PRODUCED  CONSUMED  LOST  LAPPED  UNREAD BYTES
+web1    signal  ch0     8 x 64 KiB  overwrite  7         5         0     2       1234
+web1    signal  ch1     8 x 64 KiB  stop       7         5         3     -       1234
 "
     );
+}
+
+#[test]
+fn reaping() {
+    assert_eq!(ok(&["reap", "web1@2"]), "web1@2: dropped 9 KiB\n");
+    assert_eq!(
+        ok(&["reap", "web1/signal@1"]),
+        "web1/signal@1: dropped 1 KiB\n"
+    );
+    for (errno, what, cause, remedy) in [
+        (
+            Errno::EBUSY,
+            "web1",
+            "guest 'web1' is live: it is not reaped",
+            "VMM is gone",
+        ),
+        (
+            Errno::EBUSY,
+            "web1/signal",
+            "module 'signal' of guest 'web1' is live: it is not reaped",
+            "`vesper unload web1 signal` first",
+        ),
+        (
+            Errno::ENOENT,
+            "web1/signal",
+            "nothing is kept of a module 'signal' of guest 'web1'",
+            "vesper list web1",
+        ),
+        (
+            Errno::ENODEV,
+            "web2",
+            "there is no domain 'web2'",
+            "there are: db, web1",
+        ),
+    ] {
+        let (said, hint, code) = fails(Fake { errno, ..fake() }, &["reap", what]);
+        assert_eq!((said.as_str(), code), (cause, 1));
+        assert!(hint.contains(remedy), "{hint}");
+    }
 }
 
 #[test]
