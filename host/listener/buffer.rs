@@ -436,6 +436,10 @@ impl Owner for Buffer {
         let _turn = this.turn.take()?;
         // What was taken over before a violation stays readable.
         let _ = this.sync();
+        if this.source.lock().reap {
+            // The worker that makes it so may still be on its way.
+            return Ok(0);
+        }
         if this.spec.overwrites() {
             let result = this.read_staged(file, len);
             this.settle();

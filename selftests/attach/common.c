@@ -20,6 +20,7 @@ int setup_with(struct setup *s, const char *name, __u32 flags,
 				  n_subbufs, 2, &s->channel), 0);
 	CHECK(!ring_init(&s->ring, &s->vmm, s->channel, 1, subbuf_size,
 			 n_subbufs, flags & VIRTIO_VESPER_CHAN_CTF));
+	s->ring.overwrite = flags & VIRTIO_VESPER_CHAN_OVERWRITE;
 	CHECK_EQ(ring_share(&s->ring), 0);
 	snprintf(s->path, sizeof(s->path), DEBUGFS "/%s/" MODULE "/" CHANNEL
 		 "1", name);
@@ -180,6 +181,21 @@ int list_modules(struct vesper_module *modules, __u32 capacity)
 
 	close(fd);
 	return ret ? -1 : (int)list.count;
+}
+
+long long reap(const char *domain, const char *module)
+{
+	struct vesper_reap reap = {};
+	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), ret, err;
+
+	snprintf((char *)reap.domain, VESPER_NAME_LEN, "%s", domain);
+	if (module)
+		snprintf((char *)reap.module, VESPER_NAME_LEN, "%s", module);
+	ret = ioctl(fd, VESPER_IOC_REAP, &reap);
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret ? -1 : (long long)reap.bytes;
 }
 
 int unload(const char *module, __u32 timeout_ms)

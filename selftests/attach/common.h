@@ -52,6 +52,8 @@ int unload(const char *module, __u32 timeout_ms);
 /* How many domains have that name; the last of them. */
 int count_domain(const char *name, struct vesper_domain *found);
 int list_modules(struct vesper_module *modules, __u32 capacity);
+/* Gives the bytes thrown away; @module may be NULL. */
+long long reap(const char *domain, const char *module);
 
 int test_attach(void);
 int test_hello_versions(void);
@@ -65,6 +67,8 @@ int test_map(void);
 int test_poll_wakes(void);
 int test_unshare(void);
 int test_unshare_empty(void);
+int test_reshare(void);
+int test_panic(void);
 int test_reset(void);
 int test_death(void);
 int test_kill(void);
@@ -76,6 +80,10 @@ int test_lists(void);
 int test_signal(void);
 int test_stuck_reader(void);
 int test_repeat_unread(void);
+int test_overwrite(void);
+int test_overwrite_race(void);
+int test_reap(void);
+int test_dead_limit(void);
 int test_storm(void);
 
 #endif

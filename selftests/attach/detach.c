@@ -91,6 +91,131 @@ int test_unshare_empty(void)
 	return KSFT_PASS;
 }
 
+/* A guest takes its buffer back, writes on, and shares it again. */
+int test_reshare(void)
+{
+	struct virtio_vesper_buffer again = {
+		.hdr.flags = VIRTIO_VESPER_MSG_AGAIN,
+		.buffer = VIRTIO_VESPER_ALL_BUFFERS,
+	};
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_module modules[4];
+	struct setup s;
+	ssize_t first, got;
+	int old, fd;
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	old = open(s.path, O_RDONLY);
+	CHECK(old >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 200, 100), 200);
+	CHECK_EQ(read(old, bytes, 150), 150);
+	CHECK_EQ(s.ring.index->consumed, 0);
+	again.channel = s.channel;
+	CHECK_EQ(vmm_control(&s.vmm, &again, sizeof(again),
+			     VIRTIO_VESPER_C_UNSHARE, NULL), 0);
+	CHECK(!vmm_take_returns(&s.vmm, s.ring.loans));
+	/* What the host has taken is done with; what is open it has not. */
+	CHECK_EQ(s.ring.index->produced, 2);
+	CHECK_EQ(s.ring.index->consumed, 2);
+	CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_CLOSE, s.channel,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 100, 100), 100);
+
+	CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, SUBBUF,
+				  N_SUBBUFS, 2, &s.ring.channel), 0);
+	s.ring.loans = 0;
+	CHECK_EQ(ring_share(&s.ring), 0);
+	CHECK_EQ(list_modules(modules, 4), 2);
+	CHECK(!strcmp((char *)modules[0].name, MODULE "@1"));
+	CHECK_EQ(modules[0].state, VESPER_MODULE_DRAINING);
+	CHECK(!strcmp((char *)modules[1].name, MODULE));
+	CHECK_EQ(modules[1].state, VESPER_MODULE_LIVE);
+	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@1/" CHANNEL "1"));
+
+	CHECK_EQ(ring_write_numbered(&s.ring, 20, 100), 20);
+	ring_switch(&s.ring);
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	first = read(old, bytes + 150, sizeof(bytes) - 150) + 150;
+	CHECK_EQ(first, 2 * (SUBBUF / 100) * 100);
+	CHECK_EQ(poll_fd(old, 0), POLLERR);
+	CHECK_EQ(check_records(bytes, first, 100, 0), first / 100);
+	got = read(fd, bytes, sizeof(bytes));
+	CHECK_EQ(check_records(bytes, got, 100, first / 100), 320);
+	CHECK_EQ(s.ring.index->lost, 0);
+	close(old);
+	close(fd);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* The guest's last words: what is open is there at once, for each kind of reader. */
+int test_panic(void)
+{
+	size_t size = SUBBUF * N_SUBBUFS;
+	struct virtio_vesper_hdr words = {};
+	__u8 bytes[N_SUBBUFS * SUBBUF], *map;
+	struct vesper_domain domain;
+	struct vesper_position pos;
+	struct vesper_event event;
+	struct setup s;
+	int fd;
+
+	for (int how = 0; how < 3; how++) {
+		if (setup(&s))
+			return KSFT_FAIL;
+		fd = open(s.path, O_RDONLY);
+		CHECK(fd >= 0);
+		map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+		CHECK(map != MAP_FAILED);
+		CHECK_EQ(ring_write_numbered(&s.ring, 30, 100), 30);
+		CHECK_EQ(poll_fd(fd, 0), 0);
+		words.id = 0;
+		CHECK(!vmm_notify_raw(&s.vmm, &words, sizeof(words),
+				      VIRTIO_VESPER_N_PANIC));
+		CHECK_EQ(poll_fd(fd, 5000), POLLIN);
+		if (how != 1) {
+			CHECK_EQ(read(fd, bytes, sizeof(bytes)), 30 * 100);
+			CHECK_EQ(check_records(bytes, 30 * 100, 100, 0), 30);
+		}
+		/* It is not to be bothered any more. */
+		CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 100), ETIME);
+
+		/* It may say what it likes now, and write what it likes. */
+		CHECK_EQ(ring_write_numbered(&s.ring, 100, 100), 100);
+		CHECK(!vmm_notify(&s.vmm, s.channel, 1));
+		CHECK(!vmm_notify_raw(&s.vmm, &words, sizeof(words),
+				      VIRTIO_VESPER_N_PANIC));
+		if (how == 2)
+			CHECK_EQ(vmm_buffer_msg(&s.vmm, VIRTIO_VESPER_C_UNSHARE,
+						s.channel,
+						VIRTIO_VESPER_ALL_BUFFERS), 0);
+		if (how) {
+			CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
+			CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+			CHECK_EQ(domain.lent_pages, 0);
+		} else {
+			vmm_close(&s.vmm);
+		}
+		memset(s.ring.data, 0xee, size + PAGE);
+		if (how == 1) {
+			CHECK(!ioctl(fd, VESPER_IOC_POSITION, &pos));
+			CHECK_EQ(pos.produced, 1);
+			CHECK_EQ(check_records(map, SUBBUF - pos.padding, 100,
+					       0), 30);
+			CHECK_EQ(read(fd, bytes, sizeof(bytes)), 30 * 100);
+			CHECK_EQ(check_records(bytes, 30 * 100, 100, 0), 30);
+		}
+		CHECK_EQ(read(fd, bytes, sizeof(bytes)), 0);
+		CHECK_EQ(poll_fd(fd, 0), POLLERR);
+		munmap(map, size);
+		close(fd);
+		teardown(&s);
+	}
+	return KSFT_PASS;
+}
+
 /* The VMM dies; a new one takes the name. */
 int test_death(void)
 {
@@ -105,8 +230,10 @@ int test_death(void)
 		return KSFT_FAIL;
 	fd = open(s.path, O_RDONLY);
 	CHECK(fd >= 0);
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RUN_STATE, VESPER_RUN_RUNNING));
 	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_READY);
+	CHECK_EQ(domain.run_state, VESPER_RUN_RUNNING);
 	CHECK_EQ(domain.vmm_pid, getpid());
 	CHECK_EQ(domain.lent_pages, SUBBUF * N_SUBBUFS / PAGE + 1);
 	CHECK_EQ(domain.nr_cpus, 2);
@@ -117,6 +244,10 @@ int test_death(void)
 	memset(s.ring.data, 0xee, SUBBUF * N_SUBBUFS);
 	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	CHECK_EQ(domain.run_state, 0);
+	CHECK_EQ(domain.modules, 1);
+	CHECK_EQ(domain.channels, 0);
+	CHECK(domain.kept_bytes >= 200 * 100);
 	CHECK_EQ(read(fd, bytes, 1000), 1000);
 
 	/* A new guest of the name does not hide it. */

@@ -21,6 +21,8 @@ static const struct ktap_test tests[] = {
 	{ "poll_wakes", test_poll_wakes },
 	{ "unshare", test_unshare },
 	{ "unshare_empty", test_unshare_empty },
+	{ "reshare", test_reshare },
+	{ "panic", test_panic },
 	{ "reset", test_reset },
 	{ "death", test_death },
 	{ "kill", test_kill },
@@ -32,6 +34,10 @@ static const struct ktap_test tests[] = {
 	{ "signal", test_signal },
 	{ "stuck_reader", test_stuck_reader },
 	{ "repeat_unread", test_repeat_unread },
+	{ "overwrite", test_overwrite },
+	{ "overwrite_race", test_overwrite_race },
+	{ "reap", test_reap },
+	{ "dead_limit", test_dead_limit },
 	{ "storm", test_storm },
 };
 

@@ -356,6 +356,8 @@ void ring_switch(struct ring *ring)
 		ring->subbuf_size - ring->used;
 	ring->used = 0;
 	__atomic_store_n(&index->produced, number + 1, __ATOMIC_RELEASE);
+	/* Who overwrites says so first. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 bool ring_write(struct ring *ring, const void *record, __u32 len)
@@ -366,7 +368,8 @@ bool ring_write(struct ring *ring, const void *record, __u32 len)
 	if (ring->used + len > ring->subbuf_size)
 		ring_switch(ring);
 	consumed = __atomic_load_n(&index->consumed, __ATOMIC_ACQUIRE);
-	if (index->produced - consumed >= ring->n_subbufs) {
+	if (!ring->overwrite &&
+	    index->produced - consumed >= ring->n_subbufs) {
 		index->lost++;
 		return false;
 	}

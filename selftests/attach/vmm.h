@@ -60,7 +60,7 @@ struct ring {
 	struct vmm *vmm;
 	__u32 channel, buffer;
 	__u32 subbuf_size, n_subbufs;
-	bool ctf;
+	bool ctf, overwrite;
 	__u8 *data;
 	struct virtio_vesper_index *index;
 	__u32 used;		/* bytes in the open sub-buffer */
