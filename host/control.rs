@@ -132,13 +132,11 @@ impl Operator {
 
     fn domains(&self, arg: usize) -> Result {
         let mut list = List::new(arg)?;
-        let mut at = 0;
-        while let Some(domain) = self.host.nth(at) {
+        for domain in self.host.snapshot()? {
             let mut entry: bindings::vesper_domain = pin_init::zeroed();
             domain.facts(&mut entry);
             entry.modules = module_entries(&domain)?.len() as u32;
             list.push(entry)?;
-            at = at.wrapping_add(1);
         }
         list.finish()
     }

@@ -180,14 +180,9 @@ impl Domain {
     }
 
     /// Tells of each buffer.
-    pub(crate) fn for_each_buffer(&self, mut tell: impl FnMut(&Arc<Buffer>) -> Result) -> Result {
-        let mut at = 0;
-        loop {
-            let Some(buffer) = self.control.lock().nth(at) else {
-                return Ok(());
-            };
-            tell(&buffer)?;
-            at = at.wrapping_add(1);
-        }
+    pub(crate) fn for_each_buffer(&self, tell: impl FnMut(&Arc<Buffer>) -> Result) -> Result {
+        // Those there are at one moment: while it tells, some may go.
+        let buffers = self.control.lock().snapshot()?;
+        buffers.iter().try_for_each(tell)
     }
 }

@@ -147,9 +147,14 @@ impl Host {
         }
     }
 
-    /// Domain number `at`.
-    pub(crate) fn nth(&self, at: usize) -> Option<Arc<Domain>> {
-        self.domains.lock().get(at).cloned()
+    /// All domains there are at one moment.
+    pub(crate) fn snapshot(&self) -> Result<KVec<Arc<Domain>>> {
+        let domains = self.domains.lock();
+        let mut all = KVec::with_capacity(domains.len(), GFP_KERNEL)?;
+        for domain in domains.iter() {
+            all.push(domain.clone(), GFP_KERNEL)?;
+        }
+        Ok(all)
     }
 
     /// How many there are.

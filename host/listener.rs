@@ -338,6 +338,15 @@ impl Listener {
     }
 
     /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
+    /// All buffers there are at one moment.
+    pub(crate) fn snapshot(&self) -> Result<KVVec<Arc<Buffer>>> {
+        let mut all = KVVec::with_capacity(self.buffers.len(), GFP_KERNEL)?;
+        for buffer in self.buffers.iter() {
+            all.push(buffer.clone(), GFP_KERNEL)?;
+        }
+        Ok(all)
+    }
+
     /// Returns how many.
     pub(crate) fn trim(&self, limit: usize) -> usize {
         let mut kept = self.kept_bytes();
