@@ -23,7 +23,8 @@ use crate::{
     sys::{
         node::Node,
         pages::Segment,
-        pid::Pid, //
+        pid::Pid,
+        trace, //
     },
     uapi::{
         self,
@@ -117,6 +118,7 @@ impl Attachment {
             return Err(EBUSY);
         }
         let domain = self.host.attach(&it.name)?;
+        trace::attach(domain.name(), Pid::current_nr());
         self.domain.populate(domain);
         // The name is taken even if this fails: the caller has lost its memory anyway.
         uapi::put(arg, it)

@@ -194,7 +194,10 @@ impl Operator {
             return Err(EINVAL);
         }
         let domain = self.target(&it.domain, &it.module)?;
-        let image = Arc::new(image(&it)?, GFP_KERNEL_ACCOUNT)?;
+        domain.step(c"A1", &it.module, &Ok(()));
+        let image = image(&it);
+        domain.step(c"A2", &it.module, &image);
+        let image = Arc::new(image?, GFP_KERNEL_ACCOUNT)?;
         let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
         let desk = domain.desk();
         let id = {
@@ -217,6 +220,7 @@ impl Operator {
             return Err(EINVAL);
         }
         let domain = self.target(&it.domain, &it.module)?;
+        domain.step(c"C1", &it.module, &Ok(()));
         let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
         let desk = domain.desk();
         let id = {
@@ -224,7 +228,9 @@ impl Operator {
             if inner.closed() {
                 return Err(EPIPE);
             }
-            inner.loader.unload(&it.module, answer)?
+            let result = inner.loader.unload(&it.module, answer);
+            domain.step(c"C2", &it.module, &result);
+            result?
         };
         let outcome = wait(desk, id, it.timeout_ms)?;
         it.status = outcome.status;

@@ -5,6 +5,7 @@
 //! `inner` is a leaf lock: none is taken under it. `turn` orders readers and is taken first.
 
 use crate::{
+    abi::NAME_LEN,
     bindings::{
         vesper_event,
         VESPER_EVENT_BROKEN,
@@ -12,7 +13,10 @@ use crate::{
         VESPER_EVENT_RETURN, //
     },
     loader::Loader,
-    sys::mutex::Turn, //
+    sys::{
+        mutex::Turn,
+        trace, //
+    },
 };
 use core::mem::size_of;
 use kernel::{
@@ -58,6 +62,8 @@ impl_list_item! {
 /// One VMM's desk.
 #[pin_data]
 pub(crate) struct Desk {
+    /// Name of the domain.
+    name: [u8; NAME_LEN],
     #[pin]
     inner: Mutex<Inner>,
     /// Moved whenever the VMM may have something to fetch.
@@ -93,9 +99,11 @@ impl Inner {
 }
 
 impl Desk {
-    /// An empty desk at which at most `max_requests` loader requests wait.
-    pub(crate) fn new(max_requests: usize) -> impl PinInit<Self> {
+    /// An empty desk of domain `name`, at which at most `max_requests` loader requests wait.
+    pub(crate) fn new(name: &[u8; NAME_LEN], max_requests: usize) -> impl PinInit<Self> {
+        let name = *name;
         pin_init!(Self {
+            name,
             inner <- new_mutex!(
                 Inner {
                     returns: List::new(),
@@ -237,7 +245,11 @@ impl Desk {
         };
         drop(inner);
         let done = put(out, VESPER_EVENT_LOADER, 0, piece.head(), piece.body())?;
-        self.lock().loader.sent(&piece);
+        let gone = self.lock().loader.sent(&piece);
+        if let Some((module, unload)) = gone {
+            let step = if unload { c"C3" } else { c"A3" };
+            trace::step(step, &self.name, &module, 0);
+        }
         Ok(Some(done))
     }
 }

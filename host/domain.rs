@@ -18,11 +18,15 @@ use crate::{
         Quota, //
     },
     message::Hello,
-    sys::pid::Pid, //
+    sys::{
+        pid::Pid,
+        trace, //
+    },
 };
 use kernel::{
     impl_has_work, new_mutex, new_work,
     prelude::*,
+    str::CStr,
     sync::{
         atomic::Atomic,
         Arc,
@@ -108,7 +112,7 @@ impl Domain {
                     },
                     "vesper::info"
                 ),
-                desk <- Desk::new(limits.max_requests),
+                desk <- Desk::new(name, limits.max_requests),
                 work <- new_work!("vesper::domain"),
             }? Error),
             GFP_KERNEL_ACCOUNT,
@@ -118,6 +122,15 @@ impl Domain {
     /// Its name, terminated.
     pub(crate) fn name(&self) -> &[u8; NAME_LEN] {
         &self.name
+    }
+
+    /// Tells trace events of a step that concerns `module`, see [`trace::step`].
+    pub(crate) fn step<T>(&self, step: &'static CStr, module: &[u8; NAME_LEN], result: &Result<T>) {
+        let status = match result {
+            Ok(_) => 0,
+            Err(err) => err.to_errno(),
+        };
+        trace::step(step, &self.name, module, status);
     }
 
     /// Its directory.

@@ -35,4 +35,25 @@ bool vesper_helper_ratelimit(void);
 u64 vesper_helper_real_ns(void);
 struct pid *vesper_helper_get_tgid(void);
 
+enum vesper_trace_buffer {
+	VESPER_TRACE_SHARE,
+	VESPER_TRACE_UNSHARE,
+	VESPER_TRACE_RETURN,
+	VESPER_TRACE_SWITCH,
+};
+
+void vesper_helper_trace_attach(const u8 *domain, int pid);
+void vesper_helper_trace_detach(const u8 *domain, u64 kept);
+void vesper_helper_trace_step(const char *step, const u8 *domain,
+			      const u8 *module, int status);
+void vesper_helper_trace_lend(const u8 *domain, u32 channel, u32 buffer,
+			      u32 first, u32 pages);
+void vesper_helper_trace_buffer(enum vesper_trace_buffer what,
+				const u8 *domain, const u8 *module,
+				const u8 *channel, u32 buffer, u64 produced,
+				u64 consumed);
+void vesper_helper_trace_panic(const u8 *domain);
+void vesper_helper_trace_broken(const u8 *domain, const u8 *why, size_t len);
+void vesper_helper_trace_reap(const u8 *domain, const u8 *module, u64 bytes);
+
 #endif

@@ -257,6 +257,7 @@ impl Listener {
             flags: channel.flags,
             geometry: channel.geometry,
         };
+        domain.step(c"A6", &channel.module, &Ok(()));
         let made = channel.make_room(number).and_then(|()| {
             let buffer = Buffer::new(domain, spec, &lent, pages)?;
             let file = channel.place.create(&buffer, &spec.channel, number)?;
@@ -272,6 +273,7 @@ impl Listener {
         // Nothing fails from here on.
         buffer.adopt(lent);
         buffer.show(file, inode);
+        domain.step(c"A7", &channel.module, &Ok(()));
         if let Some(slot) = channel.shared.get_mut(number as usize) {
             *slot = Some(buffer.clone());
         }
@@ -284,7 +286,9 @@ impl Listener {
     /// kind; `ENOMEM`: still shared.
     pub(crate) fn unshare(&mut self, domain: &Domain, target: Target, why: Why) -> Result {
         let channel = self.channel(target.channel)?;
-        let found = channel.give_back(domain, target.buffer, why)?;
+        let result = channel.give_back(domain, target.buffer, why);
+        domain.step(c"C5", &channel.module, &result);
+        let found = result?;
         match found || target.buffer.is_none() {
             true => Ok(()),
             false => Err(ENOENT),
@@ -298,7 +302,9 @@ impl Listener {
         }
         let channel = self.channel(target.channel)?;
         channel.give_back(domain, None, Why::Unshare)?;
+        let module = channel.module;
         self.channels.retain(|c| c.id != target.channel);
+        domain.step(c"C7", &module, &Ok(()));
         Ok(())
     }
 
@@ -332,12 +338,6 @@ impl Listener {
         self.channel(channel).ok()?.buffer(number).cloned()
     }
 
-    /// Buffer number `at` of all there are.
-    pub(crate) fn nth(&self, at: usize) -> Option<Arc<Buffer>> {
-        self.buffers.get(at).cloned()
-    }
-
-    /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
     /// All buffers there are at one moment.
     pub(crate) fn snapshot(&self) -> Result<KVVec<Arc<Buffer>>> {
         let mut all = KVVec::with_capacity(self.buffers.len(), GFP_KERNEL)?;
@@ -347,6 +347,12 @@ impl Listener {
         Ok(all)
     }
 
+    /// Buffer number `at` of all there are.
+    pub(crate) fn nth(&self, at: usize) -> Option<Arc<Buffer>> {
+        self.buffers.get(at).cloned()
+    }
+
+    /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
     /// Returns how many.
     pub(crate) fn trim(&self, limit: usize) -> usize {
         let mut kept = self.kept_bytes();

@@ -310,16 +310,16 @@ impl Loader {
         Some(piece)
     }
 
-    /// The message has reached the VMM.
-    pub(crate) fn sent(&mut self, piece: &Piece) {
+    /// The message has reached the VMM. If that was the last of a request, returns its module and
+    /// whether that is to be unloaded.
+    pub(crate) fn sent(&mut self, piece: &Piece) -> Option<([u8; NAME_LEN], bool)> {
         self.credits = self.credits.saturating_sub(1);
         if piece.kind == Kind::Cancel {
             self.cancels.retain(|&mut id| id != piece.id);
-            return;
+            return None;
         }
-        let Some(request) = self.requests.iter_mut().find(|r| r.id == piece.id) else {
-            return;
-        };
+        let request = self.requests.iter_mut().find(|r| r.id == piece.id)?;
+        let before = request.stage;
         request.stage = match (request.stage, piece.kind) {
             (Stage::Waiting, Kind::Announce) => Stage::Sending(0),
             (Stage::Waiting, Kind::Unload) => Stage::Sent,
@@ -330,16 +330,19 @@ impl Loader {
             // Withdrawn or answered meanwhile.
             (stage, _) => stage,
         };
-        if request.stage == Stage::Sent {
-            request.image = None;
+        if request.stage != Stage::Sent {
+            return None;
         }
+        request.image = None;
+        (before != Stage::Sent).then_some((request.module, request.unload))
     }
 
-    /// The guest's answer to request `id`. Returns whether anybody had asked.
-    pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> bool {
+    /// The guest's answer to request `id`. Returns the module and whether it was to be unloaded, if
+    /// anybody had asked.
+    pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> Option<([u8; NAME_LEN], bool)> {
         if id == 0 {
             self.news(outcome);
-            return false;
+            return None;
         }
         let Some(at) = self
             .requests
@@ -347,20 +350,20 @@ impl Loader {
             .position(|r| r.id == id && matches!(r.stage, Stage::Sending(_) | Stage::Sent))
         else {
             self.strays = self.strays.wrapping_add(1);
-            return false;
+            return None;
         };
         let request = &mut self.requests[at];
         request.stage = Stage::Done;
         request.image = None;
         *request.answer = *outcome;
-        let (unload, orphan) = (request.unload, request.orphan);
+        let (module, unload, orphan) = (request.module, request.unload, request.orphan);
         // An answer that has crossed our cancellation leaves nothing to cancel.
         self.cancels.retain(|&mut other| other != id);
         self.learn(id, unload, outcome);
         if orphan {
             let _ = self.requests.remove(at);
         }
-        true
+        Some((module, unload))
     }
 
     /// What the guest says unasked of a module, see `struct virtio_vesper_result`. While there is a

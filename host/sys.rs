@@ -15,4 +15,5 @@ pub(crate) mod relay_file;
 pub(crate) mod rwsem;
 pub(crate) mod text_file;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod workqueue;

@@ -12,7 +12,10 @@ use crate::{
         Buffer,
         Why, //
     },
-    sys::time::warn_limited, //
+    sys::{
+        time::warn_limited,
+        trace, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -38,6 +41,7 @@ impl Domain {
             return;
         }
         warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
+        trace::broken(&self.name, why);
         self.desk.broken();
         // Detaching takes locks that the caller may hold.
         self.look();
@@ -71,6 +75,7 @@ impl Domain {
     /// included, at once. What it should write after its last words is not looked at.
     pub(crate) fn last_words(self: &Arc<Self>) {
         warn_limited!("{}: says that it panics\n", Name(&self.name));
+        trace::panic(&self.name);
         // Buffers for which memory is short stay live, and are looked at again when the guest is
         // reset or the VMM dies.
         let mut control = self.control.lock();
@@ -118,6 +123,7 @@ impl Domain {
         control.greeted = false;
         drop(control);
         self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
+        trace::detach(&self.name, self.kept_bytes());
         self.host.died(self);
         self.dir.tell_when_empty(self);
         if self.is_over() {
@@ -184,6 +190,7 @@ impl Domain {
         self.reaped.store(true, Relaxed);
         self.reap_those(|_| true);
         self.dir.forget_texts();
+        trace::reap(&self.label(), &[0; NAME_LEN], bytes);
         bytes
     }
 
@@ -238,6 +245,7 @@ impl Domain {
         }
         let bytes = self.reap_those(|buffer| buffer.is_in(id));
         self.dir.forget_text(id);
+        trace::reap(&self.label(), module, bytes);
         Ok(bytes)
     }
 

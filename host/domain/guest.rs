@@ -29,7 +29,11 @@ use crate::{
             Pinned,
             Segment, //
         },
-        time::warn_limited, //
+        time::warn_limited,
+        trace::{
+            self,
+            BufferEvent, //
+        }, //
     },
 };
 use kernel::{
@@ -75,7 +79,9 @@ impl Domain {
                         // A notification may cross an unshare: unknown buffers are no fault.
                         let buffer = self.control.lock().buffer(channel, buffer);
                         if let Some(buffer) = buffer {
-                            buffer.sync()?;
+                            let result = buffer.sync();
+                            buffer.trace(BufferEvent::Switch);
+                            result?;
                         }
                     }
                     Ok(Notify::Panic) => self.last_words(),
@@ -118,7 +124,9 @@ impl Domain {
                     max_channels: limits.max_channels,
                     max_buffer_pages: limits.max_buffer_pages,
                 };
-                return control.open(self, limits, &open).map_err(|err| (err, 0));
+                let result = control.open(self, limits, &open);
+                self.step(c"A5", &open.module, &result);
+                return result.map_err(|err| (err, 0));
             }
             Control::Metadata {
                 channel,
@@ -137,8 +145,12 @@ impl Domain {
             Control::Close(target) => control.close(self, target),
             Control::Result(outcome) => {
                 drop(control);
-                let known = self.desk.lock().loader.result(id, &outcome);
-                if known {
+                let asked = self.desk.lock().loader.result(id, &outcome);
+                if let Some((module, unload)) = asked {
+                    let step = if unload { c"C8" } else { c"A4" };
+                    // The guest may say what it likes.
+                    let status = i32::try_from(outcome.status).map_or(i32::MIN, |s| -s);
+                    trace::step(step, &self.name, &module, status);
                     self.desk.operators.notify_all();
                 }
                 Ok(())
@@ -240,7 +252,16 @@ impl Domain {
         if control.closed || !control.greeted || !loan.is_current(&self.desk) {
             return Err(ENOTCONN);
         }
-        control.lend(&fragment, loan)
+        control.lend(&fragment, loan)?;
+        let (channel, buffer) = (fragment.channel, fragment.buffer);
+        trace::lend(
+            &self.name,
+            channel,
+            buffer,
+            fragment.first,
+            fragment.nr_pages,
+        );
+        Ok(())
     }
 
     /// Looks at every index page.

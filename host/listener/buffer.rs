@@ -39,7 +39,12 @@ use crate::{
             Owner,
             Reader, //
         },
-        rwsem::RwSemaphore, //
+        rwsem::RwSemaphore,
+        trace::{
+            self,
+            BufferEvent,
+            BufferFacts, //
+        },
     },
     uapi, //
 };
@@ -243,6 +248,22 @@ impl Buffer {
     pub(crate) fn show(&self, file: FilePlace, inode: Inode) {
         self.inode.populate(inode);
         *self.file.lock() = Some(file);
+        self.trace(BufferEvent::Share);
+    }
+
+    /// Tells trace events of it.
+    pub(crate) fn trace(&self, event: BufferEvent) {
+        trace::buffer(
+            event,
+            &BufferFacts {
+                domain: self.domain.name(),
+                module: &self.spec.module,
+                channel: &self.spec.channel,
+                buffer: self.spec.number,
+                produced: self.relay.produced(),
+                consumed: self.relay.consumed(),
+            },
+        );
     }
 
     /// Looks at the index page and lets readers have what is new. `EPROTO` if it cannot be true,

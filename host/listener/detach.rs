@@ -29,7 +29,8 @@ use crate::{
             Map,
             PageList, //
         },
-        time::warn_limited, //
+        time::warn_limited,
+        trace::BufferEvent, //
     },
 };
 use kernel::{
@@ -128,6 +129,7 @@ impl Buffer {
         source.live = false;
         source.tell = why.tells();
         drop(source);
+        self.trace(BufferEvent::Unshare);
         if let Some(fault) = fault {
             self.domain.broken(fault);
         }
@@ -305,8 +307,14 @@ impl Buffer {
                 directory.outlive();
             }
         }
+        if given.is_some() {
+            self.trace(BufferEvent::Return);
+        }
         match given {
-            Some(lent) if tell => lent.give_back(self.domain.desk()),
+            Some(lent) if tell => {
+                self.domain.step(c"C6", &self.spec.module, &Ok(()));
+                lent.give_back(self.domain.desk());
+            }
             Some(lent) => drop(lent),
             // Memory was short: the pages stay until this buffer goes.
             None => {}

@@ -34,6 +34,11 @@ impl Pid {
         NonNull::new(pid).map(Self).ok_or(ESRCH)
     }
 
+    /// The calling process's number in the first pid namespace.
+    pub(crate) fn current_nr() -> i32 {
+        kernel::current!().group_leader().pid()
+    }
+
     /// Its number in the caller's pid namespace, 0 if it has none there.
     pub(crate) fn nr(&self) -> i32 {
         // SAFETY: We hold a reference.
