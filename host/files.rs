@@ -2,8 +2,9 @@
 
 //! UI layer of the listener: what is seen below `/sys/kernel/debug/vesper`.
 //!
-//! `<domain>/<module>/<channel><cpu>` and `<domain>/<module>/metadata`, and nothing else, so that a
-//! copy of the directory is a trace. A directory is there as long as a channel of the module is
+//! `<domain>/<module>/<channel><cpu>` and `<domain>/<module>/metadata`, and nothing else that is not
+//! hidden, so that a copy of the directory is a trace. Hidden are the control files
+//! `.control/<channel><cpu>.produced` and `.consumed`. A directory is there as long as a channel of the module is
 //! open or a file in it has something to read; if that was so when the module went, also until
 //! somebody has read the metadata, without which the rest is worth nothing. One that only waits for its readers makes room for
 //! a new one of the same name by taking the name `<name>@<n>`.
@@ -21,6 +22,10 @@ use crate::{
     sys::{
         debugfs::Entry,
         inode::Inode,
+        number_file::{
+            self,
+            Number, //
+        },
         relay_file,
         text_file, //
     },
@@ -72,6 +77,8 @@ struct Module {
     renamed: bool,
     // Entries before what they point to, and before the directory in which they are.
     metadata: Option<(Entry, Arc<Metadata>)>,
+    /// The control files, if there is any file.
+    control: Option<Entry>,
     entry: Entry,
 }
 
@@ -219,6 +226,7 @@ impl DomainDir {
                         files: KVec::new(),
                         renamed: false,
                         metadata: None,
+                        control: None,
                         entry,
                     },
                     GFP_KERNEL,
@@ -347,6 +355,14 @@ impl kernel::fmt::Display for Name<'_> {
     }
 }
 
+/// What is shown as a relay file, with its control files.
+pub(crate) trait Shown: relay_file::Owner {
+    /// What `<name>.produced` shows.
+    type Produced: Number<Owner = Self>;
+    /// What `<name>.consumed` shows, and takes.
+    type Consumed: Number<Owner = Self>;
+}
+
 /// An open channel's part in the directory of its module.
 pub(crate) struct ChannelPlace {
     dir: Arc<DomainDir>,
@@ -360,8 +376,9 @@ impl ChannelPlace {
         self.metadata.as_deref()
     }
 
-    /// Makes the file `<channel><number>` of `owner`. `EEXIST` if there is one of that name.
-    pub(crate) fn create<T: relay_file::Owner>(
+    /// Makes the file `<channel><number>` of `owner`, and its control files. `EEXIST` if there is
+    /// one of that name.
+    pub(crate) fn create<T: Shown>(
         &self,
         owner: &Arc<T>,
         channel: &[u8; NAME_LEN],
@@ -380,12 +397,21 @@ impl ChannelPlace {
         }
         let listed = entry_name(abi::name(channel).ok_or(EINVAL)?, "", u64::from(number))?;
         module.files.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        if module.control.is_none() {
+            module.control = Some(Entry::dir(c".control", Some(&module.entry))?);
+        }
+        let control = module.control.as_ref().ok_or(ENOENT)?;
+        let text = core::str::from_utf8(name.to_bytes())?;
+        let file = CString::try_from_fmt(fmt!("{text}.produced"))?;
+        let produced = number_file::create::<T::Produced>(owner, &file, control)?;
+        let file = CString::try_from_fmt(fmt!("{text}.consumed"))?;
+        let consumed = number_file::create::<T::Consumed>(owner, &file, control)?;
         let entry = relay_file::create(owner, &name, &module.entry)?;
         let inode = entry.inode()?;
         module.files.push(listed, GFP_KERNEL_ACCOUNT)?;
         Ok((
             FilePlace {
-                entry: Some(entry),
+                entries: Some([entry, produced, consumed]),
                 name,
                 dir: self.dir.clone(),
                 id: self.id,
@@ -424,9 +450,10 @@ impl FileDirectory {
     }
 }
 
-/// A relay file; dropping it removes it, and then the directory if it was the last.
+/// A relay file and its control files; dropping it removes them, and then the directory if it was
+/// the last.
 pub(crate) struct FilePlace {
-    entry: Option<Entry>,
+    entries: Option<[Entry; 3]>,
     name: CString,
     dir: Arc<DomainDir>,
     id: u64,
@@ -446,8 +473,8 @@ impl FilePlace {
 
 impl Drop for FilePlace {
     fn drop(&mut self) {
-        // First the file, then the directory.
-        self.entry = None;
+        // First the files, then the directory.
+        self.entries = None;
         let name = &self.name;
         self.dir
             .leave(self.id, |m| m.files.retain(|n| **n != **name));

@@ -30,6 +30,7 @@ use kernel::{
 };
 
 mod buffer;
+mod counts;
 mod detach;
 mod kept;
 mod loan;

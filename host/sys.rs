@@ -8,6 +8,7 @@ pub(crate) mod index;
 pub(crate) mod inode;
 pub(crate) mod mutex;
 pub(crate) mod node;
+pub(crate) mod number_file;
 pub(crate) mod pages;
 pub(crate) mod pid;
 pub(crate) mod relay;

@@ -345,7 +345,7 @@ impl Buffer {
     }
 
     /// Tells the guest how far readers are, and has the file removed once all is read.
-    fn settle(self: ArcBorrow<'_, Self>) {
+    pub(super) fn settle(self: ArcBorrow<'_, Self>) {
         let source = self.source.lock();
         if source.live {
             if let Some(lent) = &source.lent {
@@ -401,7 +401,7 @@ impl Buffer {
         }
     }
 
-    fn position(&self) -> bindings::vesper_position {
+    pub(super) fn position(&self) -> bindings::vesper_position {
         let geometry = self.spec.geometry;
         let source = self.source.lock();
         let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
@@ -427,7 +427,7 @@ impl Buffer {
 
     /// Takes readers on to sub-buffer number `consumed`. `EINVAL` if that is behind them or not
     /// produced yet. With overwriting, what is behind them is done with, too.
-    fn consume(&self, consumed: u64) -> Result {
+    pub(super) fn consume(&self, consumed: u64) -> Result {
         if self.spec.overwrites() {
             let _source = self.source.lock();
             if consumed > self.relay.produced() {

@@ -24,6 +24,15 @@ pub(super) fn locked_down() -> bool {
     unsafe { bindings::security_locked_down(bindings::lockdown_reason_LOCKDOWN_DEBUGFS) != 0 }
 }
 
+/// What root may do with a file; others may do nothing.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    /// Mode 0400.
+    Read,
+    /// Mode 0600.
+    ReadWrite,
+}
+
 /// A directory or a file; dropping it removes it, a directory with everything in it.
 pub(crate) struct Entry(NonNull<bindings::dentry>);
 
@@ -45,7 +54,7 @@ impl Entry {
         Self::new(unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), parent) })
     }
 
-    /// Makes a read-only file of mode 0400 in `parent`.
+    /// Makes a file in `parent`.
     ///
     /// # Safety
     ///
@@ -54,14 +63,19 @@ impl Entry {
     pub(super) unsafe fn file(
         name: &CStr,
         parent: &Entry,
+        mode: Mode,
         data: *mut c_void,
         fops: &'static bindings::file_operations,
     ) -> Result<Self> {
+        let mode = match mode {
+            Mode::Read => 0o400,
+            Mode::ReadWrite => 0o600,
+        };
         // SAFETY: The name is terminated, the parent valid, and the rest as required above.
         Self::new(unsafe {
             bindings::debugfs_create_file_unsafe(
                 name.as_char_ptr(),
-                0o400,
+                mode,
                 parent.0.as_ptr(),
                 data,
                 fops,

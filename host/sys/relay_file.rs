@@ -12,7 +12,8 @@
 use super::{
     debugfs::{
         self,
-        Entry, //
+        Entry,
+        Mode, //
     },
     relay::Relay, //
 };
@@ -305,5 +306,5 @@ pub(crate) fn create<T: Owner>(owner: &Arc<T>, name: &CStr, parent: &Entry) -> R
         false => &Vtable::<T>::FOPS,
     };
     // SAFETY: `i_private` is what relay's functions expect. The owner outlives the entry.
-    unsafe { Entry::file(name, parent, relay.as_private(), fops) }
+    unsafe { Entry::file(name, parent, Mode::Read, relay.as_private(), fops) }
 }

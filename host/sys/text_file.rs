@@ -2,7 +2,10 @@
 
 //! A read-only, seekable file of text that may grow.
 
-use super::debugfs::Entry;
+use super::debugfs::{
+    Entry,
+    Mode, //
+};
 use crate::bindings;
 use core::marker::PhantomData;
 use kernel::{
@@ -105,6 +108,7 @@ pub(crate) fn create<T: Text>(text: &Arc<T>, name: &CStr, parent: &Entry) -> Res
         Entry::file(
             name,
             parent,
+            Mode::Read,
             Arc::as_ptr(text).cast_mut().cast(),
             &Vtable::<T>::FOPS,
         )
