@@ -21,6 +21,7 @@ use crate::{
     host::Host,
     message::REPLY_LEN,
     sys::{
+        mm_watch::MmWatch,
         node::Node,
         pages::Segment,
         pid::Pid,
@@ -77,6 +78,9 @@ pub(crate) struct Attachment {
     #[pin]
     attaching: Mutex<()>,
     domain: SetOnce<Arc<Domain>>,
+    /// Watches the process whose memory is lent: a descriptor that another one has, too, hides its
+    /// death.
+    watch: SetOnce<MmWatch<Domain>>,
 }
 
 /// Copies `len` bytes of a guest's message in. `EMSGSIZE` if that is too many.
@@ -169,6 +173,10 @@ impl Attachment {
             let raw = reader.read::<Plain<bindings::vesper_segment>>()?.0;
             segments.push(Segment::new(raw.addr, raw.len)?, GFP_KERNEL_ACCOUNT)?;
         }
+        if self.watch.as_ref().is_none() {
+            // Of two who come here at once, one is enough.
+            self.watch.populate(MmWatch::current(domain.clone())?);
+        }
         domain.lend(it.cookie, &bytes, &segments)
     }
 
@@ -235,6 +243,7 @@ impl Node for Attachment {
                 host: host.into(),
                 attaching <- new_mutex!((), "vesper::attaching"),
                 domain: SetOnce::new(),
+                watch: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )

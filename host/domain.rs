@@ -70,6 +70,8 @@ pub(crate) struct Domain {
     quota: Arc<Quota>,
     /// What was kept is being thrown away.
     reaped: Atomic<bool>,
+    /// The process whose memory is lent is gone.
+    orphaned: Atomic<bool>,
     #[pin]
     control: Mutex<Listener>,
     #[pin]
@@ -100,6 +102,7 @@ impl Domain {
                 dir,
                 quota: Quota::new(limits.max_lent_pages)?,
                 reaped: Atomic::new(false),
+                orphaned: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
                 info <- new_mutex!(
                     Info {

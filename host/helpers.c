@@ -5,11 +5,13 @@
 #include <linux/fs.h>
 #include <linux/irq_work.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/ratelimit.h>
 #include <linux/relay.h>
 #include <linux/sched/signal.h>
+#include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
@@ -150,4 +152,58 @@ u64 vesper_helper_real_ns(void)
 struct pid *vesper_helper_get_tgid(void)
 {
 	return get_pid(task_tgid(current));
+}
+
+struct vesper_mm_watch {
+	struct mmu_notifier notifier;
+	void (*gone)(void *data);
+	void *data;
+	bool armed;
+};
+
+static void mm_gone(struct mmu_notifier *notifier, struct mm_struct *mm)
+{
+	struct vesper_mm_watch *watch = container_of(notifier,
+						     struct vesper_mm_watch,
+						     notifier);
+
+	/* Who stops watching gets called, too. */
+	if (READ_ONCE(watch->armed))
+		watch->gone(watch->data);
+}
+
+static const struct mmu_notifier_ops watch_ops = {
+	.release = mm_gone,
+};
+
+/* Has @gone called when the address space of this process goes; it may sleep. */
+struct vesper_mm_watch *vesper_helper_watch_mm(void (*gone)(void *data),
+					       void *data)
+{
+	struct vesper_mm_watch *watch;
+	int ret;
+
+	if (!current->mm)
+		return ERR_PTR(-EFAULT);
+	watch = kzalloc_obj(*watch, GFP_KERNEL_ACCOUNT);
+	if (!watch)
+		return ERR_PTR(-ENOMEM);
+	watch->notifier.ops = &watch_ops;
+	watch->gone = gone;
+	watch->data = data;
+	watch->armed = true;
+	ret = mmu_notifier_register(&watch->notifier, current->mm);
+	if (ret) {
+		kfree(watch);
+		return ERR_PTR(ret);
+	}
+	return watch;
+}
+
+/* When this returns, @gone is not running and will not be called any more. */
+void vesper_helper_unwatch_mm(struct vesper_mm_watch *watch)
+{
+	WRITE_ONCE(watch->armed, false);
+	mmu_notifier_unregister(&watch->notifier, watch->notifier.mm);
+	kfree(watch);
 }

@@ -35,6 +35,12 @@ bool vesper_helper_ratelimit(void);
 u64 vesper_helper_real_ns(void);
 struct pid *vesper_helper_get_tgid(void);
 
+struct vesper_mm_watch;
+
+struct vesper_mm_watch *vesper_helper_watch_mm(void (*gone)(void *data),
+					       void *data);
+void vesper_helper_unwatch_mm(struct vesper_mm_watch *watch);
+
 enum vesper_trace_buffer {
 	VESPER_TRACE_SHARE,
 	VESPER_TRACE_UNSHARE,

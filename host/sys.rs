@@ -6,6 +6,7 @@ pub(crate) mod completion;
 pub(crate) mod debugfs;
 pub(crate) mod index;
 pub(crate) mod inode;
+pub(crate) mod mm_watch;
 pub(crate) mod mutex;
 pub(crate) mod node;
 pub(crate) mod number_file;

@@ -13,6 +13,7 @@ use crate::{
         Why, //
     },
     sys::{
+        mm_watch::Gone,
         time::warn_limited,
         trace, //
     },
@@ -21,7 +22,8 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::Relaxed,
-        Arc, //
+        Arc,
+        ArcBorrow, //
     },
     time::{
         msecs_to_jiffies,
@@ -116,13 +118,19 @@ impl Domain {
     /// The VMM is gone. The domain lives on until its data is read.
     pub(crate) fn vmm_gone(self: &Arc<Self>) {
         let mut control = self.control.lock();
+        if control.closed {
+            // Learned from its memory before.
+            drop(control);
+            self.wait_returned();
+            return;
+        }
         self.desk.close();
         // Fails for an unshare only.
         let _ = control.close_all(self, Why::Death);
         control.closed = true;
         control.greeted = false;
-        drop(control);
         self.info.lock().state = bindings::VESPER_DOMAIN_DEAD;
+        drop(control);
         trace::detach(&self.name, self.kept_bytes());
         self.host.died(self);
         self.dir.tell_when_empty(self);
@@ -261,11 +269,21 @@ impl Domain {
     }
 }
 
+impl Gone for Domain {
+    fn gone(this: ArcBorrow<'_, Self>) {
+        this.orphaned.store(true, Relaxed);
+        Arc::from(this).look();
+    }
+}
+
 impl WorkItem for Domain {
     type Pointer = Arc<Domain>;
 
-    /// The rest of [`Domain::broken`] and [`Domain::look`].
+    /// The rest of [`Domain::broken`], [`Domain::look`] and [`Gone::gone`].
     fn run(this: Arc<Domain>) {
+        if this.orphaned.load(Relaxed) {
+            this.vmm_gone();
+        }
         let mut control = this.control.lock();
         if this.info.lock().state == bindings::VESPER_DOMAIN_BROKEN {
             // Fails for an unshare only.

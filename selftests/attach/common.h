@@ -72,6 +72,7 @@ int test_panic(void);
 int test_reset(void);
 int test_death(void);
 int test_kill(void);
+int test_inherited(void);
 int test_ctf_tail(void);
 int test_load(void);
 int test_load_abandoned(void);

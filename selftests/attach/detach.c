@@ -352,6 +352,67 @@ int test_kill(void)
 	return KSFT_PASS;
 }
 
+/* A process that has inherited the descriptor does not hide the death of the VMM. */
+int test_inherited(void)
+{
+	__u8 bytes[N_SUBBUFS * SUBBUF];
+	struct vesper_domain domain;
+	int pipes[2], fd, status;
+	pid_t pid, heir;
+	struct vmm next;
+
+	CHECK(!pipe(pipes));
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid) {
+		struct setup s;
+
+		if (setup(&s))
+			_exit(1);
+		heir = fork();
+		if (!heir) {
+			pause();
+			_exit(0);
+		}
+		ring_write_numbered(&s.ring, 170, 100);
+		if (write(pipes[1], &heir, sizeof(heir)) != sizeof(heir))
+			_exit(1);
+		pause();
+		_exit(0);
+	}
+	CHECK_EQ(read(pipes[0], &heir, sizeof(heir)), sizeof(heir));
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_READY);
+	kill(pid, SIGKILL);
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	/* A worker sees to it. */
+	for (int i = 0; i < 500; i++) {
+		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+		if (domain.state == VESPER_DOMAIN_DEAD && !domain.lent_pages)
+			break;
+		usleep(10000);
+	}
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	fd = open(DEBUGFS "/" DOMAIN "/" MODULE "/" CHANNEL "1", O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 170 * 100);
+	CHECK_EQ(check_records(bytes, 170 * 100, 100, 0), 170);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
+	close(fd);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	/* The name is free, whatever the heir has. */
+	CHECK(!vmm_open(&next, DOMAIN));
+	kill(heir, SIGKILL);
+	usleep(100000);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_ATTACHED);
+	vmm_close(&next);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	close(pipes[0]);
+	close(pipes[1]);
+	return KSFT_PASS;
+}
+
 static int expect_broken(struct vmm *vmm)
 {
 	struct vesper_domain domain;

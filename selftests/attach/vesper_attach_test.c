@@ -26,6 +26,7 @@ static const struct ktap_test tests[] = {
 	{ "reset", test_reset },
 	{ "death", test_death },
 	{ "kill", test_kill },
+	{ "inherited", test_inherited },
 	{ "ctf_tail", test_ctf_tail },
 	{ "load", test_load },
 	{ "load_abandoned", test_load_abandoned },
