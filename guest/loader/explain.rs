@@ -160,7 +160,10 @@ pub(super) fn share(error: Error) -> Text {
             "its trace buffers do not fit: fewer or smaller ones, or unload other probes"
         )),
         EEXIST => Text::new(fmt!(
-            "the host has files of this module still: read them to the end or drop them"
+            "it opened a channel of a name that another of its channels has, or a second one with metadata of its own: the host's directory of a module has room for one"
+        )),
+        EINVAL => Text::new(fmt!(
+            "the host refuses the shape of its trace buffers; in overwrite mode two sub-buffers are the least"
         )),
         e => Text::new(fmt!("its trace buffers could not be shared with the host: {:?}", e)),
     }

@@ -278,6 +278,12 @@ impl Spec {
         };
         let mut flags = bindings::VIRTIO_VESPER_CHAN_CTF;
         if spec.flags & bindings::VESPER_CHANNEL_OVERWRITE != 0 {
+            if n < 2 {
+                pr_err!(
+                    "a buffer that is overwritten needs two sub-buffers: one is being written\n"
+                );
+                return Err(EINVAL);
+            }
             flags |= bindings::VIRTIO_VESPER_CHAN_OVERWRITE;
         }
         // SAFETY: By the contract above; the name of a module is a terminated string.

@@ -310,6 +310,11 @@ fn refusal_remedy(refusal: &Refusal) -> Option<String> {
             {
                 format!("load the modules it depends on first; {modprobe}")
             }
+            (bindings::VIRTIO_VESPER_STAGE_SHARE, Errno::EEXIST) => {
+                "a module has one channel, or further ones without metadata: this is for the \
+                 probe's author"
+                    .into()
+            }
             (_, Errno::EEXIST) => "unload it in the guest first, or give another one".into(),
             (_, Errno::EBUSY) => "something in the guest uses it or is at work on it".into(),
             (_, Errno::EINVAL) => format!("check the parameters; {modprobe}"),
