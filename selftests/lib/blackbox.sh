@@ -91,7 +91,7 @@ reader_start() { # READER DIRECTORY
 	# Who comes afterwards may map as well.
 	[[ $1 != after ]] || way=$after_way
 	pick 0 1000000
-	black_box "$way" "$2/cpu${cpu_of[$1]}" "${cpu_of[$1]}" "$dir/$1" "$N" &
+	black_box "$way" "$2/cpu${cpu_of[$1]}" "${cpu_of[$1]}" "$dir/$1" "$N" "$mode" &
 	pid_of[$1]=$!
 }
 
@@ -132,9 +132,11 @@ panic_expected() {
 		'1 Call Trace:' >>"$dir/declared"
 }
 
-# All that there is can be read while the guest hangs; the end comes with its end.
+# All that there is can be read while the guest hangs, which still takes interrupts
+# and refuses to record them.
 befall_panic() {
 	local reader console
+	late=late
 	console=$(guest_console "$GUEST")
 	panic_expected
 	echo "# kernel-log: $GUEST 1 end Kernel panic - not syncing" >>"$dir/declared"
@@ -155,8 +157,8 @@ befall_panic() {
 # are chance unless they are given. With STALL=1 the readers sleep meanwhile,
 # wherever they are.
 blackbox_round() { # FAULT [PARAM=VALUE...]
-	local fault=$1 dir reader cpu status=0 subbuf_size len orders order delay mark
-	local ways after_way
+	local fault=$1 label dir reader cpu status=0 subbuf_size len orders order delay mark
+	local ways after_way mode=keep late=
 	local -A cpu_of=() pid_of=()
 	shift
 
@@ -179,6 +181,7 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 	# The timer closes no sub-buffer: one is open nearly always when it happens.
 	local params=("subbuf_size=$subbuf_size" "n_subbufs=$(((2 << 20) / subbuf_size))"
 		"len=$len" "rate=$rate" switch_ms=600000 "$@")
+	[[ " $* " != *" overwrite=1 "* ]] || mode=overwrite
 	note "round $ROUND: $fault after $delay ms of: ${params[*]}; CPU 0 to 2: ${order[*]} (by $after_way)${STALL:+; readers asleep}"
 	mark=$(kernel_log_mark "$(guest_console "$GUEST")")
 	load_seq "ledger=$LEDGER_AT" "${params[@]}"
@@ -202,8 +205,11 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 	reader_end after
 	cmp -n $((CPUS * 65536)) "$LEDGER" "$dir/ledger" || fail "$fault: the guest wrote after the end of file"
 
+	label=$fault
+	[[ $mode == keep ]] || label+="($mode)"
 	for reader in open mapped after; do
-		black_box account "$fault/$reader" "$dir/$reader" "$dir/ledger" "${cpu_of[$reader]}" ||
+		# shellcheck disable=SC2086 # none or one
+		black_box account "$label/$reader" "$dir/$reader" "$dir/ledger" "${cpu_of[$reader]}" $late ||
 			status=1
 	done
 	kernel_log_scan "$GUEST" "$(guest_console "$GUEST")" "$mark" "$dir/declared" ||

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Rounds of which everything is chance: what befalls the guest, how large its
-# buffers are (too small, too), whether the timer closes sub-buffers, whether the
-# readers sleep through it. ROUNDS says how many, or MINUTES for how long; SEED
-# makes the same ones again, and FAULTS keeps to some.
+# buffers are (too small, too), whether they are written over when full, whether the
+# timer closes sub-buffers, whether the readers sleep through it. ROUNDS says how
+# many, or MINUTES for how long; SEED makes the same ones again, FAULTS keeps to
+# some, PARAMS has settings for all.
 . lib/blackbox.sh
 
 # QEMU is stopped in the middle of it, and then killed: meanwhile what was written
@@ -16,7 +17,7 @@ befall_stopped() {
 	befall_kill
 }
 
-read -ra faults <<<"${FAULTS:-unload reset panic_reboot kill quit stopped}"
+read -ra faults <<<"${FAULTS:-unload reset panic_reboot panic kill quit shutdown stopped}"
 while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
 	pick 0 $((${#faults[@]} - 1)); fault=${faults[N]}
 	params=()
@@ -24,6 +25,12 @@ while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
 	if ((N == 0)); then
 		pick 1 6
 		params+=("subbuf_size=4096" "n_subbufs=$N")
+	fi
+	pick 0 3
+	# Nobody can say of a guest that hangs what was written over.
+	if ((N == 0)) && [[ $fault != panic ]]; then
+		pick 2 12
+		params+=(overwrite=1 subbuf_size=4096 "n_subbufs=$N")
 	fi
 	pick 0 1
 	if ((N)); then
@@ -34,6 +41,7 @@ while ((${MINUTES:-0} ? SECONDS < MINUTES * 60 : ROUND < ${ROUNDS:-2})); do
 	STALL=
 	# Of a guest that hangs there are readers who look what is there.
 	((N)) || [[ $fault == panic ]] || STALL=1
-	blackbox_round "$fault" "${params[@]}"
+	# shellcheck disable=SC2086 # words
+	blackbox_round "$fault" "${params[@]}" ${PARAMS:-}
 done
 note "$ROUND rounds"

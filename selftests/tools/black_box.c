@@ -3,13 +3,18 @@
  * Reads a relay file of vesper_seq to its end and takes every record apart; and
  * holds what was read against the ledger that the writer kept.
  *
- * black_box read FILE CPU RESULT SEED     by poll() and read(), in blocks whose
+ * black_box read FILE CPU RESULT SEED MODE
+ *                                         by poll() and read(), in blocks whose
  *                                         sizes SEED decides
- * black_box map FILE CPU RESULT SEED      by mmap() and the position ioctls
- * black_box account NAME RESULT LEDGER CPU
- *                                         the line "blackbox: NAME: ..."
+ * black_box map FILE CPU RESULT SEED MODE by mmap() and the position ioctls
+ * black_box account NAME RESULT LEDGER CPU [late]
+ *                                         the line "blackbox: NAME: ..."; late:
+ *                                         the guest went on to refuse records
  * black_box ledger FIELD LEDGER CPU       begun, written or lost, as it is now
  * black_box seen RESULT                   records read so far
+ *
+ * MODE is keep or overwrite: in the latter packets may be missing, where newer ones
+ * were written over them.
  *
  * Exit status: 0; 1 records are lost, or the data are not what was written; 2 an
  * error.
@@ -48,7 +53,11 @@ struct result {
 	__u64 discarded;	/* as the last packet has it */
 	__u64 lost;		/* as the end of the file has it */
 	__u64 ended;		/* the file said that no more will come */
+	__u64 n_subbufs;
+	__u64 missing;		/* packets that are not there, by their numbers */
+	__u64 lapped;		/* sub-buffers written over, as the host has it */
 	__u64 map[LEDGER_WORDS];
+	__u64 over[LEDGER_WORDS];	/* records that were in missing packets */
 };
 
 /* What is being read. */
@@ -57,6 +66,8 @@ static struct {
 	__u32 subbuf_size;
 	__u64 next;		/* lowest number that may come */
 	__u64 time;		/* no record may be older */
+	bool overwrite;
+	bool gap;		/* packets are missing before this one */
 	struct result *result;
 } in;
 
@@ -92,6 +103,11 @@ static void *map_file(const char *name, size_t size, bool make)
 static bool has(const __u64 *map, __u64 n)
 {
 	return map[n / 64] >> (n % 64) & 1;
+}
+
+static void set(__u64 *map, __u64 n)
+{
+	map[n / 64] |= 1ULL << (n % 64);
 }
 
 /* The next @bytes bytes, a little-endian integer. */
@@ -132,9 +148,12 @@ static size_t take_record(const unsigned char *at, size_t room, __u64 end)
 	for (i = 0; i < len; i++)
 		if (at[i] != (unsigned char)(number + i))
 			wrong("number %llu: byte %llu is %u", number, i, at[i]);
+	for (; in.gap && in.next < number; in.next++)
+		set(result->over, in.next);
+	in.gap = false;
 	in.next = number + 1;
 	in.time = time;
-	result->map[number / 64] |= 1ULL << (number % 64);
+	set(result->map, number);
 	result->records++;
 	return RECORD_HEAD + len;
 }
@@ -156,7 +175,8 @@ static size_t take_packet(const unsigned char *at, size_t len)
 	    size <= HEAD || size > in.subbuf_size)
 		wrong("no packet of this buffer: magic %x, cpu %u, %llu of %llu bits",
 		      head.magic, head.cpu, head.content_bits, head.packet_bits);
-	if (head.sequence != result->packets)
+	if (head.sequence < result->packets + result->missing ||
+	    (!in.overwrite && head.sequence != result->packets))
 		wrong("it bears number %llu", head.sequence);
 	if (head.discarded < result->discarded)
 		wrong("%llu records discarded, %llu before", head.discarded, result->discarded);
@@ -165,6 +185,8 @@ static size_t take_packet(const unsigned char *at, size_t len)
 	if (head.tsc_begin < in.time || head.tsc_end < head.tsc_begin)
 		wrong("times %llu .. %llu", head.tsc_begin, head.tsc_end);
 	in.time = head.tsc_begin;
+	in.gap = head.sequence != result->packets + result->missing;
+	result->missing = head.sequence - result->packets;
 	while (done < size)
 		done += take_record(at + done, size - done, head.tsc_end);
 	result->packets++;
@@ -228,8 +250,9 @@ static void by_map(int fd)
 	struct vesper_position pos = position(fd);
 	size_t size = (size_t)pos.subbuf_size * pos.n_subbufs;
 	unsigned char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	unsigned char *copy = malloc(pos.subbuf_size);
 
-	if (map == MAP_FAILED)
+	if (map == MAP_FAILED || !copy)
 		die("mmap");
 	for (;;) {
 		const unsigned char *at;
@@ -244,30 +267,44 @@ static void by_map(int fd)
 		}
 		at = map + pos.consumed % pos.n_subbufs * pos.subbuf_size;
 		len = pos.subbuf_size - pos.padding;
+		if (in.overwrite) {
+			memcpy(copy, at, len);
+			/* Written over meanwhile? */
+			if (position(fd).consumed != pos.consumed)
+				continue;
+			at = copy;
+		}
 		if (take_packet(at, len) != len)
 			wrong("a sub-buffer is not one packet of %zu bytes", len);
 		pos.consumed++;
 		if (ioctl(fd, VESPER_IOC_CONSUME, &pos))
 			die("VESPER_IOC_CONSUME");
 	}
+	free(copy);
 	munmap(map, size);
 }
 
 static int reader(bool mapped, char **args)
 {
 	int fd = open(args[0], O_RDONLY);
+	struct vesper_position pos;
 
 	if (fd < 0)
 		die(args[0]);
 	alarm(PATIENCE);
 	in.cpu = atoi(args[1]);
 	in.result = map_file(args[2], sizeof(struct result), true);
-	in.subbuf_size = position(fd).subbuf_size;
+	in.overwrite = !strcmp(args[4], "overwrite");
+	pos = position(fd);
+	in.subbuf_size = pos.subbuf_size;
+	in.result->n_subbufs = pos.n_subbufs;
 	if (mapped)
 		by_map(fd);
 	else
 		by_read(fd, atoi(args[3]));
-	in.result->lost = position(fd).lost;
+	pos = position(fd);
+	in.result->lost = pos.lost;
+	in.result->lapped = pos.lapped;
 	in.result->ended = 1;
 	return 0;
 }
@@ -292,10 +329,10 @@ static bool check(bool right, const char *what, __u64 n)
 	return right;
 }
 
-static int account(const char *name, const char *file, const struct ledger *ledger)
+static int account(const char *name, const char *file, const struct ledger *ledger, bool late)
 {
 	const struct result *result = map_file(file, sizeof(*result), false);
-	__u64 produced = 0, read = 0, lost = 0, unknown = 0, first = 0, n;
+	__u64 produced = 0, read = 0, over = 0, lost = 0, unknown = 0, first = 0, n;
 	/* Begun, and not entered any more: it is there or it is not. */
 	bool open = ledger->begun == ledger->written + ledger->lost + 1;
 	bool extra = false, fine = true;
@@ -305,6 +342,8 @@ static int account(const char *name, const char *file, const struct ledger *ledg
 			produced++;
 			if (has(result->map, n))
 				read++;
+			else if (has(result->over, n))
+				over++;
 			else if (!lost++)
 				first = n;
 		} else if (has(result->map, n)) {
@@ -314,7 +353,10 @@ static int account(const char *name, const char *file, const struct ledger *ledg
 				unknown++;
 		}
 	}
-	printf("blackbox: %s: produced %llu, read %llu, lost %llu\n", name, produced, read, lost);
+	printf("blackbox: %s: produced %llu, ", name, produced);
+	if (over)
+		printf("written over %llu, ", over);
+	printf("read %llu, lost %llu\n", read, lost);
 	printf("  %llu packets, %llu records in the last, which had %llu bytes left; ",
 	       result->packets, result->last_packet, result->last_room);
 	printf("%llu dropped in the guest%s\n", ledger->lost,
@@ -327,8 +369,13 @@ static int account(const char *name, const char *file, const struct ledger *ledg
 		      "numbers used up that became nothing",
 		      ledger->begun - ledger->written - ledger->lost);
 	fine &= check(result->ended, "end of file", 0);
+	fine &= check(result->missing == result->lapped, "sub-buffers written over",
+		      result->lapped);
+	/* One is being written when the fault comes. */
+	fine &= check(!result->missing || result->packets + 1 >= result->n_subbufs,
+		      "packets where some were written over", result->packets);
 	/* The guest counts what it drops in the index page, before the ledger. */
-	fine &= check(result->lost == ledger->lost ||
+	fine &= check(result->lost == ledger->lost || (late && result->lost < ledger->lost) ||
 		      (open && !extra && result->lost == ledger->lost + 1),
 		      "records dropped, as the host has it", result->lost);
 	return fine ? 0 : 1;
@@ -338,10 +385,10 @@ int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
 
-	if (argc == 6 && (!strcmp(what, "read") || !strcmp(what, "map")))
+	if (argc == 7 && (!strcmp(what, "read") || !strcmp(what, "map")))
 		return reader(*what == 'm', argv + 2);
-	if (argc == 6 && !strcmp(what, "account"))
-		return account(argv[2], argv[3], ledger_of(argv[4], argv[5]));
+	if ((argc == 6 || argc == 7) && !strcmp(what, "account"))
+		return account(argv[2], argv[3], ledger_of(argv[4], argv[5]), argc == 7);
 	if (argc == 5 && !strcmp(what, "ledger")) {
 		const struct ledger *ledger = ledger_of(argv[3], argv[4]);
 
