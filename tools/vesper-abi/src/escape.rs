@@ -17,6 +17,11 @@ pub struct Escaped<'a>(pub &'a [u8]);
 #[derive(Debug, Clone, Copy)]
 pub struct Quoted<'a>(pub &'a [u8]);
 
+/// Text of our own with a file's name or an argument in it: only what could harm
+/// a terminal is escaped, so that what was escaped before stays as it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a>(pub &'a str);
+
 /// Whether `c` must not reach a terminal as it is.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
@@ -44,6 +49,15 @@ fn write_char(f: &mut fmt::Formatter<'_>, c: char, quoted: bool) -> fmt::Result 
         c if c.is_ascii() && is_unsafe(c) => write!(f, "\\x{:02x}", u32::from(c)),
         c if is_unsafe(c) => write!(f, "\\u{{{:x}}}", u32::from(c)),
         c => f.write_char(c),
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| match c {
+            '\n' | '\\' => f.write_char(c),
+            c => write_char(f, c, false),
+        })
     }
 }
 
@@ -90,6 +104,15 @@ mod tests {
         assert_eq!(show(b"a\xffb\xc3"), "a\\xffb\\xc3");
         assert_eq!(show(b"back\\slash"), "back\\\\slash");
         assert_eq!(Quoted(b"a\"b").to_string(), r#""a\"b""#);
+    }
+
+    #[test]
+    fn own_text_is_escaped_once() {
+        let text = "vesper: a\x1b[2J.ko: \\x1b\nnext \u{202e}line";
+        assert_eq!(
+            Shown(text).to_string(),
+            "vesper: a\\x1b[2J.ko: \\x1b\nnext \\u{202e}line"
+        );
     }
 
     proptest! {

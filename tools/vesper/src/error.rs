@@ -403,6 +403,7 @@ impl Error {
             Self::Vermagic { .. } => {
                 "build the module against the headers of the guest's kernel".into()
             }
+            Self::Params => "the guest's kernel takes no more: leave out what is default".into(),
             Self::NoDebugfs => "mount it with `mount -t debugfs none /sys/kernel/debug`".into(),
             Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {
                 "this is for root; lockdown mode can forbid it even then".into()

@@ -50,7 +50,8 @@ impl ImageError {
             Self::Compression(_) => Some("uncompress it first, or compress it with xz".into()),
             Self::NoName => Some("give one with --name".into()),
             Self::Machine { .. } => Some("build it for the guest's kernel".into()),
-            _ => None,
+            Self::TooLarge => Some("`strip --strip-debug` makes it smaller".into()),
+            Self::Empty => Some("build it again, or copy it whole".into()),
         }
     }
 }
