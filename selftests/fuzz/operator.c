@@ -52,6 +52,24 @@ static void list(struct worker *w, enum call kind, unsigned int cmd,
 	count(w, kind, ioctl(fuzz.control, cmd, pointer(w, &it)));
 }
 
+static void unload(struct worker *w, const struct vesper_load *loaded)
+{
+	struct vesper_unload it = {};
+
+	domain_name(w, it.domain);
+	module_name(w, it.module);
+	if (loaded) {
+		memcpy(it.domain, loaded->domain, sizeof(it.domain));
+		memcpy(it.module, loaded->module, sizeof(it.module));
+	}
+	mutate(w, &it, sizeof(it), 10);
+	it.timeout_ms = 1 + below(w, one_in(w, 8) ? 20 : 3);
+	if (loaded)
+		it.timeout_ms = 50;
+	count(w, UNLOAD,
+	      ioctl(fuzz.control, VESPER_IOC_UNLOAD, pointer(w, &it)));
+}
+
 static void load(struct worker *w)
 {
 	static const char params[] = "a=1 b=2";
@@ -67,19 +85,9 @@ static void load(struct worker *w)
 	mutate(w, &it, sizeof(it), 10);
 	/* Not for ever. */
 	it.timeout_ms = 1 + below(w, one_in(w, 8) ? 20 : 3);
-	count(w, LOAD, ioctl(fuzz.control, VESPER_IOC_LOAD, pointer(w, &it)));
-}
-
-static void unload(struct worker *w)
-{
-	struct vesper_unload it = {};
-
-	domain_name(w, it.domain);
-	module_name(w, it.module);
-	mutate(w, &it, sizeof(it), 10);
-	it.timeout_ms = 1 + below(w, one_in(w, 8) ? 20 : 3);
-	count(w, UNLOAD,
-	      ioctl(fuzz.control, VESPER_IOC_UNLOAD, pointer(w, &it)));
+	if (!count(w, LOAD, ioctl(fuzz.control, VESPER_IOC_LOAD,
+				  pointer(w, &it))) && !it.status)
+		unload(w, &it);
 }
 
 static void odd(struct worker *w, int fd, bool dangerous)
@@ -150,7 +158,7 @@ void operator_step(struct worker *w)
 		load(w);
 		break;
 	case 15 ... 17:
-		unload(w);
+		unload(w, NULL);
 		break;
 	case 18:
 		count(w, POLL, poll(&pfd, 1, 0) < 0 ? -1 : 0);

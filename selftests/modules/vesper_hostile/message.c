@@ -554,8 +554,13 @@ static void do_panic(struct hostile *h)
 	e = message_new(h, K_PANIC, VIRTIO_VESPER_VQ_NOTIFY, bare ?
 			sizeof(struct virtio_vesper_hdr) :
 			sizeof(struct virtio_vesper_notify));
-	if (e)
-		tell(h, e);
+	if (!e)
+		return;
+	if (CHANCE(h, 12)) {
+		e->mutated = true;
+		mutate_length(h, e);
+	}
+	tell(h, e);
 }
 
 static void do_result(struct hostile *h, bool wait)
