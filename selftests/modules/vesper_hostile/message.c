@@ -158,7 +158,7 @@ void hostile_mutate(struct hostile *h, struct element *e)
 	if (!CHANCE(h, 3))
 		return;
 	e->mutated = true;
-	dice = PICK(h, 150);
+	dice = PICK(h, 300);
 	if (dice == 0)
 		mutate_head(h, e);
 	else if (dice == 1)
@@ -179,7 +179,7 @@ static void lay_out(struct hostile *h, struct element *e, unsigned int *out,
 	*in = e->queue == VIRTIO_VESPER_VQ_NOTIFY ? 0 : 1;
 	sg_init_one(&h->sgs[0], e->out, e->out_len);
 	sg_init_one(&h->sgs[1], e->reply, REPLY_ROOM);
-	switch (PICK(h, 1500)) {
+	switch (PICK(h, 2500)) {
 	case 0 ... 89: /* In pieces, which is nobody's business. */
 		if (half == e->out_len)
 			return;
@@ -683,7 +683,7 @@ void hostile_step(struct hostile *h)
 		do_lend(h);
 		break;
 	case 95 ... 139:
-		for (i = PICK(h, 8); i; i--)
+		for (i = PICK(h, 16); i; i--)
 			do_notify(h);
 		hostile_kick(h, VIRTIO_VESPER_VQ_NOTIFY);
 		break;
@@ -694,20 +694,20 @@ void hostile_step(struct hostile *h)
 		do_buffer(h, K_CLOSE, any_channel(h), CHANCE(h, 10) ? number :
 			  VIRTIO_VESPER_ALL_BUFFERS, true);
 		break;
-	case 165 ... 184:
+	case 165 ... 178:
 		do_result(h, true);
 		break;
-	case 185 ... 188:
+	case 179 ... 182:
 		do_buffer(h, K_SHARE, any_channel(h), number, true);
 		break;
-	case 189 ... 191:
+	case 183 ... 186:
 		do_panic(h);
 		hostile_kick(h, VIRTIO_VESPER_VQ_NOTIFY);
 		break;
-	case 192 ... 193:
+	case 187 ... 188:
 		do_goodbye(h);
 		break;
-	case 194:
+	case 189:
 		if (CHANCE(h, 2))
 			hostile_hello(h);
 		else
