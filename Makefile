@@ -14,7 +14,7 @@ UDEVRULESDIR ?= /etc/udev/rules.d
 export KERNEL V W
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules_install tools install guest demo selftests test qtest shell check \
+.PHONY: help setup modules modules_install tools install guest demo selftests test soak qtest shell check \
 	clean prune env-update
 
 help: ## list the targets
@@ -74,6 +74,9 @@ selftests: ## programs that the selftests need
 
 test: guest tools selftests ## every test, or the selftests T=...; the last line has the totals
 	@env/test $(T)
+
+soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; the last line has the totals
+	@env/soak $(MINUTES) $(T)
 
 qtest: ## the QEMU device's own test
 	@env/setup root qemu
