@@ -246,7 +246,8 @@ static int report(struct worker *workers)
 		/* Opening depends on files only, and nothing odd need work. */
 		if (k == ODD || k == OPEN_ATTACH || k == OPEN_CONTROL)
 			continue;
-		if (!ok || (!failed && k != POLL)) {
+		/* A few calls prove nothing. */
+		if (fuzz.calls >= 10000 && (!ok || (!failed && k != POLL))) {
 			printf("FAIL: never %s: %s\n", ok ? "refused" : "done",
 			       names[k]);
 			ret = 1;

@@ -7,6 +7,7 @@
 # with vesper_guest again.
 #
 # MESSAGES=n, SEED=n in the environment.
+# time-limit: 900
 . lib/vesper.sh
 
 MESSAGES=${MESSAGES:-20000}

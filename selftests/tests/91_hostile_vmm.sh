@@ -7,6 +7,7 @@
 # the module can be removed.
 #
 # CALLS=n, SEED=n in the environment.
+# time-limit: 900
 . lib/vesper.sh
 
 CALLS=${CALLS:-100000}

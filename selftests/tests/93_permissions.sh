@@ -50,6 +50,7 @@ for as in as_user as_vmm; do
 	tool $as
 	closed $as "$file"
 	closed $as "$RELAY/$GUEST/vesper_seq/metadata"
+	closed $as "$RELAY/$GUEST/vesper_seq/.control/cpu0.consumed"
 	closed $as /dev/vesper
 done
 closed as_user /dev/vesper-attach
