@@ -50,8 +50,12 @@ blackbox_start() { # [OPTIONS OF guest-vm start]
 		-object memory-backend-ram,id=low,size=256M \
 		-object "memory-backend-file,id=ledger,size=8M,mem-path=$LEDGER,share=on" \
 		-object memory-backend-ram,id=high,size=248M \
-		-numa node,memdev=low -numa node,memdev=ledger -numa node,memdev=high ||
+		-numa node,memdev=low -numa node,memdev=ledger -numa node,memdev=high || {
+		# Where it stands, if it never came to say anything.
+		guest_qmp "$GUEST" '{"execute":"human-monitor-command","arguments":{"command-line":"info registers -a"}}' |
+			grep -oE 'CPU#[0-9]+|R[IS]P=[0-9a-f]+|HLT=[01]' | paste -sd ' '
 		fail "cannot start the guest"
+	}
 }
 
 # Leaves no guest and nothing unread.
