@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# A reader that sits in read() for ever, in the middle of the copy, and one that
-# is stopped in it by a debugger, hold up nobody: not other guests, not other
-# channels of the same guest, not the guest itself, nor its end. What they kept
-# goes with them.
+# A reader that sits in read() for ever, in the middle of the copy, holds up
+# nobody: not other guests, not other channels of the same guest, not the guest
+# itself, nor its end. What it kept goes with it.
 . lib/vesper.sh
 
 OTHER=web2
