@@ -8,7 +8,15 @@ unload_on_exit vesper_seq signal
 
 cd "$VESPER_WORK" || exit 1
 modules() { guest_exec "$GUEST" "cut -d' ' -f1,3 /proc/modules | sort"; }
-free_kb() { guest_exec "$GUEST" "awk '/^MemAvailable/ { print \$2 }' /proc/meminfo"; }
+
+# MemAvailable leaves out the free pages that the page allocator keeps for each CPU, and in a
+# guest of this size those alone can be 32 MiB just after much has been freed.
+free_kb() {
+	guest_exec "$GUEST" "awk '
+		/^MemAvailable:/ { kb += \$2 }
+		\$1 == \"count:\" { kb += 4 * \$2 }
+		END { print kb }' /proc/meminfo /proc/zoneinfo"
+}
 locked() { awk '/^VmLck:/ { print $2 }' "/proc/$("$TOP/env/guest-vm" pid "$GUEST")/status"; }
 before=$(modules)
 
@@ -104,7 +112,7 @@ for round in 1 2; do
 	unload vesper_seq
 	note "round $round: the guest had $free kB, has $(free_kb) kB"
 done
-(($(free_kb) > free - 16384)) || fail "64 MiB left a hole in the guest's memory"
+(($(free_kb) > free - 4096)) || fail "64 MiB left a hole in the guest's memory"
 truncate -s $(((64 << 20) + 1)) large.ko
 refused 1 'more than 64 MiB' 'strip --strip-debug' large.ko
 rm -f large.ko
