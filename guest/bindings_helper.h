@@ -6,6 +6,8 @@
 #include <linux/module.h>
 #include <linux/panic_notifier.h>
 #include <linux/relay.h>
+#include <linux/tracepoint.h>
+#include <linux/uaccess.h>
 #include <linux/virtio.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ring.h>
@@ -17,6 +19,7 @@
 
 #include "calls.h"
 #include "helpers.h"
+#include "hooks.h"
 #include "trace_calls.h"
 
 /* bindgen does not evaluate a sizeof in a macro. */

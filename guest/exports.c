@@ -12,13 +12,19 @@
 EXPORT_RUST_GPL(vesper_channel_close);
 EXPORT_RUST_GPL(vesper_channel_flush);
 EXPORT_RUST_GPL(vesper_channel_open);
+EXPORT_RUST_GPL(vesper_hook_attach);
 EXPORT_RUST_GPL(vesper_hook_detach);
+EXPORT_RUST_GPL(vesper_points_attach);
+EXPORT_RUST_GPL(vesper_points_detach);
 EXPORT_RUST_GPL(vesper_put_bytes);
 EXPORT_RUST_GPL(vesper_put_string);
 EXPORT_RUST_GPL(vesper_put_symbols);
+EXPORT_RUST_GPL(vesper_read);
+EXPORT_RUST_GPL(vesper_read_string);
 EXPORT_RUST_GPL(vesper_record_begin);
 EXPORT_RUST_GPL(vesper_record_commit);
 EXPORT_RUST_GPL(vesper_record_discard);
+EXPORT_RUST_GPL(vesper_remark);
 EXPORT_RUST_GPL(vesper_stack_save);
 EXPORT_RUST_GPL(vesper_tracepoint_attach);
 

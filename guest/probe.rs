@@ -4,16 +4,21 @@
 //!
 //! A [`channel`] has a [`lane`] for each CPU, on which records are put into CTF packets by a
 //! [`writer`]. What is lent to the host is a [`store`], the way to tell it an [`outlet`]. Probes
-//! come in through [`capi`], with a description of their records that [`spec`] reads.
+//! come in through [`capi`], with a description of their records that [`spec`] reads, and have their
+//! handlers called at [`points`].
 
 use kernel::prelude::*;
 
 mod capi;
 mod channel;
+mod choice;
 mod debugfs;
+mod hook;
 mod lane;
 mod outlet;
+mod points;
 mod registry;
+mod remark;
 mod spec;
 mod store;
 mod symbols;
@@ -22,6 +27,7 @@ mod tsdl;
 mod writer;
 
 pub(crate) use lane::silence;
+pub(crate) use remark::Listening;
 
 /// The API, ready for probes. Dropped when the module goes.
 pub(crate) struct Probes {
@@ -31,6 +37,8 @@ pub(crate) struct Probes {
 impl Probes {
     /// Gets the API ready. Called once, by the module, before a probe can be loaded.
     pub(crate) fn new() -> Result<Self> {
+        // SAFETY: As below.
+        unsafe { remark::init() };
         Ok(Self {
             // SAFETY: Called once, by the module's own `init`, before which no module that uses its
             // symbols can be loaded.

@@ -112,6 +112,21 @@ pub(super) fn load(error: Error, image: &[u8]) -> Text {
     }
 }
 
+/// What the probe itself has to say, with an end that shows if there is more.
+pub(super) fn said(remarks: &[u8]) -> Text {
+    let mut text = Text::new(fmt!("{}", printable(remarks)));
+    if remarks.len() > text.len {
+        let end = text.bytes.len().saturating_sub(1 + MORE.len());
+        for (to, from) in text.bytes[end..].iter_mut().zip(MORE) {
+            *to = *from;
+        }
+    }
+    text
+}
+
+/// End of a sentence that was cut.
+const MORE: &[u8] = b"...";
+
 /// A remark on a load that succeeded.
 pub(super) fn loaded(image: &[u8], params: &[u8]) -> Text {
     match image::undeclared(image, params) {

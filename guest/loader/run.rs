@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     abi, bindings,
+    probe::Listening,
     sys::{
         syscall::AddressSpace,
         trace,
@@ -89,6 +90,8 @@ impl Loader {
         }
 
         trace::load_begin(job.id, &name);
+        // For want of memory, what the module has to say is in the kernel log only.
+        let listening = Listening::begin().ok();
         let result = self
             .calls
             .as_ref()
@@ -100,24 +103,35 @@ impl Loader {
         });
         trace::load_done(job.id, &module, &result);
         let refusal = self.listener.take_refusal();
+        let remarks = listening.map_or(KVec::new(), Listening::end);
         match (result, refusal) {
             // The module lives with it, so it is loaded.
-            (Ok(()), refusal) => Outcome {
-                result: Ok(()),
-                stage: match refusal {
-                    Some(_) => bindings::VIRTIO_VESPER_STAGE_SHARE,
-                    None => bindings::VIRTIO_VESPER_STAGE_KERNEL,
-                },
-                module,
-                text: match refusal {
-                    Some(refusal) => explain::share(refusal),
-                    None => explain::loaded(&image, &params),
-                },
-            },
+            (Ok(()), refusal) => {
+                let (stage, text) = match refusal {
+                    Some(refusal) => (bindings::VIRTIO_VESPER_STAGE_SHARE, explain::share(refusal)),
+                    None if !remarks.is_empty() => {
+                        (bindings::VIRTIO_VESPER_STAGE_PROBE, explain::said(&remarks))
+                    }
+                    None => (
+                        bindings::VIRTIO_VESPER_STAGE_KERNEL,
+                        explain::loaded(&image, &params),
+                    ),
+                };
+                Outcome {
+                    result: Ok(()),
+                    stage,
+                    module,
+                    text,
+                }
+            }
             // Its init function failed of it: that is the cause, whatever it made of it.
             (Err(_), Some(refusal)) => {
                 let stage = bindings::VIRTIO_VESPER_STAGE_SHARE;
                 Outcome::failed(refusal, stage, module, explain::share(refusal))
+            }
+            (Err(e), None) if !remarks.is_empty() => {
+                let stage = bindings::VIRTIO_VESPER_STAGE_PROBE;
+                Outcome::failed(e, stage, module, explain::said(&remarks))
             }
             (Err(e), None) => {
                 let stage = bindings::VIRTIO_VESPER_STAGE_KERNEL;

@@ -7,7 +7,12 @@
 
 use super::{
     channel::Handle,
+    hook::{
+        self,
+        Hook, //
+    },
     lane::Lane,
+    points::Points,
     spec::Spec, //
 };
 use crate::{
@@ -15,8 +20,9 @@ use crate::{
     sys::{
         cpu::IrqOff,
         deferred::Deferred,
-        symbol,
-        tracepoint::Attached, //
+        memory,
+        module::Module,
+        symbol, //
     },
 };
 use core::{
@@ -50,10 +56,15 @@ declared!(
     vesper_channel_close,
     vesper_channel_flush,
     vesper_channel_open,
+    vesper_hook_attach,
     vesper_hook_detach,
+    vesper_points_attach,
+    vesper_points_detach,
     vesper_put_bytes,
     vesper_put_string,
     vesper_put_symbols,
+    vesper_read,
+    vesper_read_string,
     vesper_record_begin,
     vesper_record_commit,
     vesper_record_discard,
@@ -318,30 +329,140 @@ pub(crate) unsafe extern "C" fn vesper_stack_save(
 ///
 /// As the C header says.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn vesper_tracepoint_attach(
-    name: *const c_char,
-    handler: *mut c_void,
+pub(crate) unsafe extern "C" fn vesper_hook_attach(
+    spec: *const bindings::vesper_hook_spec,
     data: *mut c_void,
 ) -> *mut bindings::vesper_hook {
-    let attached = NonNull::new(handler)
-        .filter(|_| !name.is_null())
+    // SAFETY: By the contract above.
+    let attached = unsafe { spec.as_ref() }
         .ok_or(EINVAL)
-        // SAFETY: By the contract above, which is that of `Attached::new`.
-        .and_then(|handler| unsafe { Attached::new(CStr::from_char_ptr(name), handler, data) })
-        .and_then(|attached| Ok(KBox::new(attached, GFP_KERNEL)?));
+        // SAFETY: By the contract above, which is that of `attach`.
+        .and_then(|spec| unsafe { hook::Spec::new(spec).attach(data) })
+        .and_then(|hook| Ok(KBox::new(hook, GFP_KERNEL)?));
     match attached {
-        Ok(attached) => KBox::into_raw(attached).cast(),
+        Ok(hook) => KBox::into_raw(hook).cast(),
         Err(e) => err_ptr(e),
     }
 }
 
 /// # Safety
 ///
-/// `hook` came from [`vesper_tracepoint_attach`] and was not detached.
+/// As the C header says.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_tracepoint_attach(
+    name: *const c_char,
+    handler: *mut c_void,
+    data: *mut c_void,
+) -> *mut bindings::vesper_hook {
+    let spec = bindings::vesper_hook_spec {
+        kind: bindings::VESPER_HOOK_TRACEPOINT,
+        flags: 0,
+        names: name,
+        handler,
+        exit: ptr::null_mut(),
+    };
+    // SAFETY: By the contract above; a hook at a tracepoint keeps nothing of its description.
+    unsafe { vesper_hook_attach(&spec, data) }
+}
+
+/// # Safety
+///
+/// `hook` came from [`vesper_hook_attach`] and was not detached.
 #[no_mangle]
 pub(crate) unsafe extern "C" fn vesper_hook_detach(hook: *mut bindings::vesper_hook) {
-    // SAFETY: By the contract above it is an `Attached` that `vesper_tracepoint_attach` boxed.
-    drop(unsafe { KBox::from_raw(hook.cast::<Attached>()) });
+    // SAFETY: By the contract above it is a `Hook` that `vesper_hook_attach` boxed.
+    drop(unsafe { KBox::from_raw(hook.cast::<Hook>()) });
+}
+
+/// # Safety
+///
+/// As the C header says.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_points_attach(
+    owner: *const bindings::module,
+    points: *const bindings::vesper_point,
+    nr_points: u32,
+    chosen: *const c_char,
+    data: *mut c_void,
+) -> *mut bindings::vesper_points {
+    if owner.is_null() || points.is_null() || nr_points == 0 {
+        return err_ptr(EINVAL);
+    }
+    // SAFETY: By the contract above, which is that of `attach`.
+    let attached = unsafe {
+        let points = slice::from_raw_parts(points, nr_points as usize);
+        let chosen = match NonNull::new(chosen.cast_mut()) {
+            Some(chosen) => CStr::from_char_ptr(chosen.as_ptr()).to_bytes(),
+            None => &[],
+        };
+        Points::attach(Module::name_of(owner), points, chosen, data)
+    }
+    .and_then(|points| Ok(KBox::new(points, GFP_KERNEL)?));
+    match attached {
+        Ok(points) => KBox::into_raw(points).cast(),
+        Err(e) => err_ptr(e),
+    }
+}
+
+/// # Safety
+///
+/// `points` came from [`vesper_points_attach`] and was not detached.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_points_detach(points: *mut bindings::vesper_points) {
+    // SAFETY: By the contract above it is a `Points` that `vesper_points_attach` boxed.
+    drop(unsafe { KBox::from_raw(points.cast::<Points>()) });
+}
+
+/// # Safety
+///
+/// There is room for `len` bytes at `to`.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_read(
+    to: *mut c_void,
+    from: *const c_void,
+    len: u32,
+) -> bool {
+    if len == 0 {
+        return true;
+    }
+    // SAFETY: By the contract above; the bytes are written before they are read.
+    let to = unsafe {
+        ptr::write_bytes(to.cast::<u8>(), 0, len as usize);
+        slice::from_raw_parts_mut(to.cast::<u8>(), len as usize)
+    };
+    let read = memory::read(to, from.addr());
+    if read.is_err() {
+        to.fill(0);
+    }
+    read.is_ok()
+}
+
+/// # Safety
+///
+/// There is room for `size` bytes at `to`, at least one.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_read_string(
+    to: *mut c_char,
+    from: *const c_char,
+    size: u32,
+) -> c_int {
+    if size == 0 {
+        return EINVAL.to_errno();
+    }
+    // SAFETY: By the contract above; the bytes are written before they are read.
+    let to = unsafe {
+        ptr::write_bytes(to, 0, size as usize);
+        slice::from_raw_parts_mut(to.cast::<u8>(), size as usize)
+    };
+    let room = to.len().wrapping_sub(1);
+    let read = memory::read_string(&mut to[..room], from.addr());
+    match read {
+        Ok(len) => len as c_int,
+        Err(e) => {
+            to[0] = 0;
+            e.to_errno()
+        }
+    }
 }
 
 /// # Safety

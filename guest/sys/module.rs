@@ -30,6 +30,16 @@ impl Module {
         unsafe { CStr::from_char_ptr((*self.0.get()).name.as_ptr()) }
     }
 
+    /// Name of `module`.
+    ///
+    /// # Safety
+    ///
+    /// `module` is valid for all of `'a`.
+    pub(crate) unsafe fn name_of<'a>(module: *const bindings::module) -> &'a CStr {
+        // SAFETY: By the contract above; the name is terminated, and does not change.
+        unsafe { CStr::from_char_ptr((&raw const (*module).name).cast()) }
+    }
+
     /// Whether the kernel found a signature that it trusts. `false` where it doesn't check any.
     pub(crate) fn is_signed(&self) -> bool {
         // SAFETY: The module is valid as long as `self`.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters that are strings, which the kernel crate has none of.
-//!
-//! Used beside `module!`, whose own `params` are integers and booleans.
+//! Module parameters: as those of `module!`, with strings, and with defaults that an image tells.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
 use core::cell::UnsafeCell;
-use kernel::bindings;
+use kernel::{
+    bindings,
+    module_param,
+    str::CStr, //
+};
 
-/// A string parameter of at most `N - 1` bytes. Made by [`string_param!`].
+/// A string parameter of at most `N - 1` bytes. Made by [`params!`].
 #[repr(transparent)]
 pub(crate) struct StringParam<const N: usize>(UnsafeCell<[u8; N]>);
 
@@ -29,11 +31,10 @@ impl<const N: usize> StringParam<N> {
     }
 
     /// What was given at load, empty if nothing was.
-    pub(crate) fn value(&self) -> &[u8] {
+    pub(crate) fn value(&self) -> &CStr {
         // SAFETY: Not written any more.
         let bytes = unsafe { &*self.0.get() };
-        let len = bytes.iter().position(|&b| b == 0).unwrap_or(0);
-        bytes.get(..len).unwrap_or(&[])
+        CStr::from_bytes_until_nul(bytes).unwrap_or(c"")
     }
 }
 
@@ -45,57 +46,109 @@ pub(crate) struct KparamString(pub(crate) bindings::kparam_string);
 // SAFETY: Used by the module loader only.
 unsafe impl Sync for KparamString {}
 
+/// A type that a parameter can have.
 #[doc(hidden)]
-pub(crate) const fn bytes<const N: usize>(text: &str) -> [u8; N] {
-    let mut bytes = [0; N];
-    let mut i = 0;
-    while i < N && i < text.len() {
-        bytes[i] = text.as_bytes()[i];
-        i += 1;
-    }
-    bytes
+pub(crate) trait Param {
+    /// How the kernel reads one.
+    const OPS: *const bindings::kernel_param_ops;
 }
 
-/// Makes a string parameter: `string_param!(comm: 16, "name of the target task");`.
-macro_rules! string_param {
-    ($name:ident: $len:literal, $description:literal) => {
-        #[allow(non_upper_case_globals)]
-        pub(crate) static $name: $crate::vesper::param::StringParam<$len> =
-            $crate::vesper::param::StringParam::new();
+macro_rules! types {
+    ($($type:ty: $ops:ident,)*) => {
+        $(impl Param for $type {
+            const OPS: *const bindings::kernel_param_ops = &raw const module_param::$ops;
+        })*
+    };
+}
 
-        const _: () = {
+types! {
+    bool: PARAM_OPS_BOOL,
+    i32: PARAM_OPS_I32,
+    i64: PARAM_OPS_I64,
+    u32: PARAM_OPS_U32,
+    u64: PARAM_OPS_U64,
+}
+
+/// Makes module parameters: each is a function that gives its value. A string has room for one byte
+/// less than is said, and is empty if none is given: its default here is what stands for that.
+///
+/// ```ignore
+/// params! {
+///     min_us: u64 = 1000, "only what takes so many microseconds";
+///     path: str[64] = "", "only files below this directory (empty: all)";
+/// }
+/// ```
+macro_rules! params {
+    () => {};
+    (
+        $name:ident: str[$len:literal] = $default:literal, $description:literal;
+        $($rest:tt)*
+    ) => {
+        #[doc = $description]
+        pub(crate) fn $name() -> &'static ::kernel::str::CStr {
             use $crate::vesper::param;
 
-            const PARM: &str = concat!("parm=", stringify!($name), ":", $description, "\0");
-            const TYPE: &str = concat!("parmtype=", stringify!($name), ":string\0");
-
-            #[link_section = ".modinfo"]
-            #[used(compiler)]
-            static PARM_INFO: [u8; PARM.len()] = param::bytes(PARM);
-            #[link_section = ".modinfo"]
-            #[used(compiler)]
-            static TYPE_INFO: [u8; TYPE.len()] = param::bytes(TYPE);
-
+            static VALUE: param::StringParam<$len> = param::StringParam::new();
             static STRING: param::KparamString =
                 param::KparamString(::kernel::bindings::kparam_string {
                     maxlen: $len,
-                    string: $name.as_ptr().cast(),
+                    string: VALUE.as_ptr().cast(),
                 });
 
+            __vesper_param! {
+                $name, "string", $default, $description,
+                ::core::ptr::addr_of!(::kernel::bindings::param_ops_string),
+                ::kernel::bindings::kernel_param__bindgen_ty_1 {
+                    str_: ::core::ptr::addr_of!(STRING).cast(),
+                }
+            }
+            VALUE.value()
+        }
+        params! { $($rest)* }
+    };
+    (
+        $name:ident: $type:ident = $default:literal, $description:literal;
+        $($rest:tt)*
+    ) => {
+        #[doc = $description]
+        #[inline]
+        pub(crate) fn $name() -> $type {
+            static VALUE: ::kernel::module_param::ModuleParamAccess<$type> =
+                ::kernel::module_param::ModuleParamAccess::new($default);
+
+            __vesper_param! {
+                $name, stringify!($type), stringify!($default), $description,
+                <$type as $crate::vesper::param::Param>::OPS,
+                ::kernel::bindings::kernel_param__bindgen_ty_1 {
+                    arg: VALUE.as_void_ptr(),
+                }
+            }
+            VALUE.value()
+        }
+        params! { $($rest)* }
+    };
+}
+
+/// Enters a parameter with the module loader, and describes it.
+#[doc(hidden)]
+macro_rules! __vesper_param {
+    ($name:ident, $type:expr, $default:expr, $description:literal, $ops:expr, $arg:expr) => {
+        const _: () = {
             #[link_section = "__param"]
             #[used(compiler)]
             static PARAM: ::kernel::module_param::KernelParam =
                 ::kernel::module_param::KernelParam::new(::kernel::bindings::kernel_param {
                     name: concat!(stringify!($name), "\0").as_ptr().cast(),
                     mod_: ::core::ptr::addr_of_mut!(::kernel::bindings::__this_module),
-                    ops: ::core::ptr::addr_of!(::kernel::bindings::param_ops_string),
+                    ops: $ops,
                     perm: 0,
                     level: -1,
                     flags: 0,
-                    __bindgen_anon_1: ::kernel::bindings::kernel_param__bindgen_ty_1 {
-                        str_: ::core::ptr::addr_of!(STRING).cast(),
-                    },
+                    __bindgen_anon_1: $arg,
                 });
         };
+        modinfo!("parm=", stringify!($name), ":", $description);
+        modinfo!("parmtype=", stringify!($name), ":", $type);
+        modinfo!("vesper_default=", stringify!($name), ":", $default);
     };
 }

@@ -16,6 +16,8 @@
 #include <linux/string.h>
 #include <linux/types.h>
 
+#include <vesper/hook.h>
+
 struct module;
 
 /* Types of a field: how it is written, and how a reader shows it. */
@@ -275,33 +277,15 @@ static inline void vesper_put_stack(struct vesper_record *record,
 	vesper_put_symbols(record, entries, nr);
 }
 
-struct vesper_hook;
-
-/**
- * vesper_tracepoint_attach() - call a handler at a tracepoint
- * @name: name of a tracepoint built into the kernel, exported or not
- * @handler: void (*)(void *data, ...), with the tracepoint's own arguments
- * @data: passed to @handler
- *
- * Process context.
- *
- * Return: the hook, or an ERR_PTR(): -ENOENT if there is none of that name.
- */
-struct vesper_hook *vesper_tracepoint_attach(const char *name, void *handler,
-					     void *data);
-
-/**
- * vesper_hook_detach() - undo an attach
- * @hook: from vesper_tracepoint_attach()
- *
- * When it returns no handler is running, nor will be. Process context.
- */
-void vesper_hook_detach(struct vesper_hook *hook);
-
 /*
  * Of namespace VESPER_TEST, for tests without a host: says about one buffer
  * what the host would, that it is done with @count more sub-buffers.
  */
 int vesper_test_consume(struct vesper_channel *channel, u32 cpu, u32 count);
+
+/* Macros that make the tables, and describe them in the image. */
+#ifndef __BINDGEN__
+#include <vesper/describe.h>
+#endif
 
 #endif /* _VESPER_PROBE_H */

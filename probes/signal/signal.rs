@@ -24,35 +24,17 @@ module! {
     authors: ["The VESPER developers"],
     description: "VESPER probe: signals, as they are sent",
     license: "GPL",
-    params: {
-        sig: i32 {
-            default: 0,
-            description: "only this signal (0: all)",
-        },
-        pid: i32 {
-            default: 0,
-            description: "only signals to this process (0: all)",
-        },
-        stack: u32 {
-            default: 16,
-            description: "entries of the call stack, at most 64",
-        },
-        urgent: bool {
-            default: true,
-            description: "tell the host of each record at once",
-        },
-        subbuf_size: u32 {
-            default: 0,
-            description: "bytes in a sub-buffer, a multiple of 4096 (0: 8192)",
-        },
-        n_subbufs: u32 {
-            default: 0,
-            description: "sub-buffers for each CPU (0: 8)",
-        },
-    },
 }
 
-string_param!(comm: 16, "only signals to tasks of this name (empty: all)");
+params! {
+    sig: i32 = 0, "only this signal (0: all)";
+    pid: i32 = 0, "only signals to this process (0: all)";
+    comm: str[16] = "", "only signals to tasks of this name (empty: all)";
+    stack: u32 = 16, "entries of the call stack, at most 64";
+    urgent: bool = true, "tell the host of each record at once";
+    subbuf_size: u32 = 0, "bytes in a sub-buffer, a multiple of 4096 (0: 8192)";
+    n_subbufs: u32 = 0, "sub-buffers for each CPU (0: 8)";
+}
 
 labels! {
     /// Number of a signal.
@@ -163,11 +145,9 @@ impl Probe {
             return;
         };
         let name = target.comm();
-        let wanted = *module_parameters::sig.value_ref();
-        let only = *module_parameters::pid.value_ref();
-        if (wanted != 0 && wanted != number)
-            || (only != 0 && only != target.tgid())
-            || (!comm.value().is_empty() && comm.value() != name.as_bytes())
+        if (sig() != 0 && sig() != number)
+            || !vesper::filter::pid(pid(), target)
+            || !vesper::filter::comm(comm(), target)
         {
             return;
         }
@@ -186,10 +166,9 @@ impl Probe {
             errno,
             scope: Scope((group != 0).into()),
             result: Outcome(result),
-            stack: vesper::Stack::save(*module_parameters::stack.value_ref() as usize),
+            stack: vesper::Stack::save(stack() as usize),
         };
-        self.channel
-            .write(&record, *module_parameters::urgent.value_ref());
+        self.channel.write(&record, urgent());
     }
 }
 
@@ -204,19 +183,27 @@ tracepoint! {
     ) => Probe::generate
 }
 
+points! {
+    /// What this probe watches.
+    struct Watched for Probe;
+
+    /// A signal is sent.
+    generate = [signal_generate];
+}
+
 struct Signal {
-    _hook: vesper::Hook<Probe>,
+    _attachment: vesper::Attachment<Probe>,
 }
 
 impl kernel::Module for Signal {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let channel = vesper::Channel::open(&vesper::Options {
-            subbuf_size: *module_parameters::subbuf_size.value_ref(),
-            n_subbufs: *module_parameters::n_subbufs.value_ref(),
+            subbuf_size: subbuf_size(),
+            n_subbufs: n_subbufs(),
             ..Default::default()
         })?;
         Ok(Self {
-            _hook: vesper::Hook::attach::<signal_generate>(Arc::new(
+            _attachment: vesper::Attachment::new::<Watched>(Arc::new(
                 Probe { channel },
                 GFP_KERNEL,
             )?)?,

@@ -286,8 +286,9 @@ struct virtio_vesper_unload {
 /**
  * struct virtio_vesper_result - outcome of a loader request
  * @status: 0 or a positive errno value
- * @stage: VIRTIO_VESPER_STAGE_*, where it was decided; SHARE with a @status of
- *	   0: the module is loaded and does without that channel
+ * @stage: VIRTIO_VESPER_STAGE_*, where it was decided; with a @status of 0 and
+ *	   SHARE: the module is loaded and does without that channel; with PROBE:
+ *	   it is loaded, and @text is what it has to say
  * @module: name the guest kernel knows the module by, NUL-terminated
  * @text: a sentence for the operator, NUL-terminated, may be empty
  *
@@ -309,6 +310,7 @@ struct virtio_vesper_result {
 #define VIRTIO_VESPER_STAGE_POLICY	1	/* load_policy refused */
 #define VIRTIO_VESPER_STAGE_KERNEL	2	/* the module loader's answer */
 #define VIRTIO_VESPER_STAGE_SHARE	3	/* the host refused a channel */
+#define VIRTIO_VESPER_STAGE_PROBE	4	/* the probe itself, in its own words */
 
 /**
  * struct virtio_vesper_index - the index page of a buffer (§3.3.4)

@@ -421,7 +421,7 @@ fn buffer(bytes: &[u8]) -> Result<Buffer> {
 fn outcome(bytes: &[u8]) -> Result<Outcome<'_>> {
     let raw: bindings::virtio_vesper_result = fixed(bytes)?;
     zero([raw.reserved.get()])?;
-    if raw.stage.get() > bindings::VIRTIO_VESPER_STAGE_SHARE {
+    if raw.stage.get() > bindings::VIRTIO_VESPER_STAGE_PROBE {
         return Err(MessageError::Range("stage"));
     }
     if raw.status.get() > 4095 {

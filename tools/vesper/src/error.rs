@@ -271,6 +271,8 @@ fn refused(refusal: &Refusal) -> String {
         (bindings::VIRTIO_VESPER_STAGE_SHARE, errno) => {
             format!("its buffers can't be shared: {}", errno.desc())
         }
+        (bindings::VIRTIO_VESPER_STAGE_PROBE, Errno::EINVAL) => "it refuses its parameters".into(),
+        (bindings::VIRTIO_VESPER_STAGE_PROBE, _) => "it can't start there".into(),
         (_, Errno::ENOEXEC) => "exec format error".into(),
         (_, Errno::ENOKEY | Errno::EKEYREJECTED) => "required key not available".into(),
         (_, Errno::ENOENT) if *action == Action::Load => "unknown symbol in module".into(),
@@ -299,6 +301,10 @@ fn refusal_remedy(refusal: &Refusal) -> Option<String> {
              (any, signed, none)"
                     .into()
             }
+            (bindings::VIRTIO_VESPER_STAGE_PROBE, Errno::EINVAL) => {
+                "`vesper probes` shows its points and parameters".into()
+            }
+            (bindings::VIRTIO_VESPER_STAGE_PROBE, _) => modprobe.into(),
             (_, Errno::ENOEXEC) => {
                 format!("build the module for the kernel that the guest runs; {modprobe}")
             }

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Handlers at functions of the kernel, by kprobe and fprobe.
+//!
+//! C headers: [`include/linux/kprobes.h`](srctree/include/linux/kprobes.h),
+//! [`include/linux/fprobe.h`](srctree/include/linux/fprobe.h), `guest/hooks.h`
+
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::{
+    error::from_err_ptr,
+    ffi::c_void,
+    prelude::*,
+    str::CString, //
+};
+
+/// What is called: `handler(data, regs)`.
+pub(crate) type Handler = bindings::vesper_handler_t;
+
+/// A handler at a function. Dropping it takes the handler off, and waits until it runs nowhere.
+pub(crate) struct Function {
+    raw: NonNull<bindings::vesper_function>,
+    detach: unsafe extern "C" fn(*mut bindings::vesper_function),
+    /// The kernel keeps a pointer to it, in a kprobe.
+    _name: CString,
+}
+
+impl Function {
+    /// Has `handler` called where function `name` begins, by a kprobe. Process context. Fails with
+    /// `EINVAL` where the kernel lets none be put.
+    ///
+    /// # Safety
+    ///
+    /// `handler` may be called in the function's context with `data` until the result is dropped.
+    pub(crate) unsafe fn kprobe(
+        name: CString,
+        handler: Handler,
+        data: *mut c_void,
+    ) -> Result<Self> {
+        // SAFETY: The name lives as long as the kprobe does; the handler by the contract above.
+        let raw = from_err_ptr(unsafe {
+            bindings::vesper_helper_kprobe_attach(name.as_char_ptr(), handler, data)
+        })?;
+        Ok(Self {
+            raw: NonNull::new(raw).ok_or(EINVAL)?,
+            detach: bindings::vesper_helper_kprobe_detach,
+            _name: name,
+        })
+    }
+
+    /// Has `handler` called where function `name` begins and `exit` where it returns, by an fprobe.
+    /// Process context. Fails with `EINVAL` where the kernel can't trace the function.
+    ///
+    /// # Safety
+    ///
+    /// Both may be called in the function's context with `data` until the result is dropped.
+    pub(crate) unsafe fn fprobe(
+        name: CString,
+        handler: Handler,
+        exit: Handler,
+        data: *mut c_void,
+    ) -> Result<Self> {
+        // SAFETY: The name is a string; the handlers by the contract above.
+        let raw = from_err_ptr(unsafe {
+            bindings::vesper_helper_fprobe_attach(name.as_char_ptr(), handler, exit, data)
+        })
+        .map_err(|e| {
+            // The same for a function that is not there and one that has no place for a tracer.
+            // SAFETY: The name is a string.
+            let address = unsafe { bindings::vesper_helper_kprobe_address(name.as_char_ptr()) };
+            match (e, address) {
+                (ENOENT, 1..) => EINVAL,
+                (e, _) => e,
+            }
+        })?;
+        Ok(Self {
+            raw: NonNull::new(raw).ok_or(EINVAL)?,
+            detach: bindings::vesper_helper_fprobe_detach,
+            _name: name,
+        })
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        // SAFETY: Attached by the function that belongs to this one, and only here detached.
+        unsafe { (self.detach)(self.raw.as_ptr()) };
+    }
+}
