@@ -14,8 +14,8 @@ UDEVRULESDIR ?= /etc/udev/rules.d
 export KERNEL V W
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules_install tools install guest demo selftests test soak qtest shell check \
-	clean prune env-update
+.PHONY: help setup modules modules_install probes_install tools install guest demo selftests test soak qtest \
+	shell check clean prune env-update
 
 help: ## list the targets
 	@echo 'usage: make TARGET [KDIR=kernel-tree] [KERNEL=release-or-flavour] [V=1]'
@@ -34,6 +34,9 @@ else
 		CONFIG_VESPER_SELFTESTS=m modules'
 endif
 
+probes_install: modules ## install the groups of probe points (DESTDIR, PREFIX)
+	@env/install-probes $(DESTDIR)$(PREFIX)/lib/vesper/probes
+
 modules_install: modules ## install the modules below INSTALL_MOD_PATH
 ifdef KDIR
 	$(MAKE) -C $(KDIR) M=$(TOP) modules_install
@@ -45,7 +48,7 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools ## install tools, man pages, completions, headers, udev rule (DESTDIR, PREFIX)
+install: tools probes_install ## install tools, probes, man pages, headers, udev rule (DESTDIR, PREFIX)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 include/vesper \
 		include/linux share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)

@@ -31,13 +31,18 @@
 	static const struct vesper_field _event##_fields[] = {		\
 		_list(__VESPER_FIELD, _event)				\
 	};								\
-	_list(__VESPER_FIELD_INFO, _event)				\
-	MODULE_INFO(vesper_event, #_event)
+	__VESPER_INFO("vesper_event=" #_event "\0"			\
+		      _list(__VESPER_FIELD_INFO, _event))
 
 #define __VESPER_FIELD(_event, _type, _name, _labels, _text)		\
 	{ #_name, VESPER_TYPE_##_type, _labels },
 #define __VESPER_FIELD_INFO(_event, _type, _name, _labels, _text)	\
-	MODULE_INFO(vesper_field, #_event "." #_name ":" #_type ":" _text);
+	"vesper_field=" #_event "." #_name ":" #_type ":" _text "\0"
+
+/* In one piece, as MODULE_INFO() has none: compilers turn the order around. */
+#define __VESPER_INFO(_strings)						\
+	static const char __UNIQUE_ID(vesper_info)[]			\
+		__used __section(".modinfo") __aligned(1) = _strings
 
 /* An entry of the table of events, for VESPER_FIELDS(_event, ...). */
 #define VESPER_EVENT(_event)						\
@@ -69,6 +74,7 @@
 	static const struct vesper_point _table[] = {			\
 		_list(__VESPER_POINT)					\
 	};								\
+	__VESPER_INFO(_list(__VESPER_POINT_INFO));			\
 	static char *vesper_chosen = "";				\
 	module_param_named(points, vesper_chosen, charp, 0);		\
 	MODULE_PARM_DESC(points, __VESPER_POINTS_TEXT);			\
@@ -81,8 +87,9 @@
 #define __VESPER_HOOKS(_name, _state, _text, ...)			\
 	static const struct vesper_hook_spec __vesper_hooks_##_name[] = { \
 		__VA_ARGS__						\
-	};								\
-	MODULE_INFO(vesper_point, #_name ":" #_state ":" _text);
+	};
+#define __VESPER_POINT_INFO(_name, _state, _text, ...)			\
+	"vesper_point=" #_name ":" #_state ":" _text "\0"
 #define __VESPER_POINT(_name, _state, _text, ...)			\
 	{ #_name, __vesper_hooks_##_name,				\
 	  ARRAY_SIZE(__vesper_hooks_##_name), __VESPER_STATE_##_state },

@@ -87,6 +87,7 @@ macro_rules! events {
         $(#[$table_meta])*
         pub(crate) enum $table {}
 
+        #[allow(elided_lifetimes_in_paths)] // The tables are the same for any.
         // SAFETY: All of it is made of literals.
         unsafe impl $crate::vesper::Events for $table {
             const TABLE: &'static [$crate::vesper::bindings::vesper_event] = &[$(
@@ -127,6 +128,7 @@ macro_rules! events {
             }
 
             modinfo!("vesper_event=", $text.to_bytes(), ":", concat!($($doc),*));
+            #[allow(elided_lifetimes_in_paths)] // As above.
             const _: () = {
                 /// Places in the record.
                 #[allow(non_camel_case_types)]

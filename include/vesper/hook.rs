@@ -197,10 +197,10 @@ macro_rules! __vesper_handler {
             data: *mut ::kernel::ffi::c_void,
             regs: *mut $crate::vesper::bindings::vesper_regs,
         ) {
-            // SAFETY: The hook holds a reference to the data until no handler runs; the call is
-            // there as long as this one.
-            let (data, regs) =
-                unsafe { (&*data.cast::<$data>(), $crate::vesper::Regs::from_raw(regs)) };
+            // SAFETY: The hook holds a reference to the data until no handler runs.
+            let data = unsafe { &*data.cast::<$data>() };
+            // SAFETY: The call is there as long as this one.
+            let regs = unsafe { $crate::vesper::Regs::from_raw(regs) };
             data.$method(regs);
         }
         handler as *mut ::kernel::ffi::c_void

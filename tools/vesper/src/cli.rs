@@ -47,11 +47,20 @@ pub enum Command {
     /// List the guests that can be traced.
     Domains(Json),
 
-    /// Load a probe, or another kernel module, into a guest.
+    /// Load groups of probe points, or other kernel modules, into a guest.
     ///
-    /// The image is loaded inside the guest's kernel; no program of the guest
-    /// takes part. It has to be built for the kernel that the guest runs.
+    /// A group is named as `vesper probes` lists it, and taken in the build for
+    /// the kernel that the guest runs. A module file has a slash in its name, or
+    /// ends in .ko, and has to be built for that kernel. Each is loaded inside the
+    /// guest's kernel; no program of the guest takes part. Parameters belong to
+    /// what they follow: `vesper load web1 memory min_us=500 sched pid=12`.
     Load(Load),
+
+    /// List the groups of probe points, or what one of them has.
+    ///
+    /// Its points, the fields of its records, its parameters with their defaults,
+    /// and the kernels that it is built for.
+    Probes(Probes),
 
     /// List the modules that were loaded into guests.
     List(List),
@@ -115,11 +124,11 @@ pub struct Load {
     /// The guest.
     #[arg(value_parser = name)]
     pub domain: String,
-    /// The module: a .ko file, plain or compressed with xz.
-    #[arg(value_hint = ValueHint::FilePath)]
+    /// A group of probe points, or a .ko file, plain or compressed with xz.
+    #[arg(value_name = "GROUP|FILE", value_hint = ValueHint::FilePath)]
     pub image: PathBuf,
-    /// Parameters of the module.
-    #[arg(value_name = "PARAM=VALUE", value_parser = parameter)]
+    /// Parameters of it, and further groups and files, each with its own.
+    #[arg(value_name = "PARAM=VALUE|GROUP|FILE", value_parser = parameter)]
     pub params: Vec<String>,
     /// Give up waiting after this time; 0 waits for ever.
     #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
@@ -127,6 +136,32 @@ pub struct Load {
     /// Name under which the module is listed, if not its own.
     #[arg(long, value_parser = name)]
     pub name: Option<String>,
+    /// Where groups are.
+    #[command(flatten)]
+    pub probes: ProbeDirs,
+}
+
+/// Arguments of `vesper probes`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Probes {
+    /// Show all of this group.
+    pub group: Option<String>,
+    /// Where groups are.
+    #[command(flatten)]
+    pub probes: ProbeDirs,
+    /// Output for programs.
+    #[command(flatten)]
+    pub json: Json,
+}
+
+/// Where groups of probe points are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ProbeDirs {
+    /// Directory with builds of groups, instead of where they are installed; may
+    /// be given several times.
+    #[arg(long = "probes", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    #[arg(env = "VESPER_PROBES", value_delimiter = ':')]
+    pub dirs: Vec<PathBuf>,
 }
 
 /// Arguments of `vesper list`.
@@ -239,13 +274,13 @@ fn label(text: &str) -> Result<String, String> {
     Ok(label.to_owned())
 }
 
-/// `insmod` takes anything; what has no name before its `=` is a slip.
+/// What has no name before its `=` is a slip.
 fn parameter(text: &str) -> Result<String, String> {
     if text.contains('\0') {
         return Err("a parameter can't contain a NUL".into());
     }
     match text.as_bytes().first() {
-        None | Some(b'=') => Err("a parameter is NAME=VALUE, or NAME for a switch".into()),
+        None | Some(b'=') => Err("a parameter is NAME=VALUE".into()),
         Some(_) => Ok(text.to_owned()),
     }
 }

@@ -14,7 +14,6 @@ use vesper_abi::name::text;
 use crate::cli::{self, Scope};
 use crate::control::{Control, Host};
 use crate::error::{Error, Result};
-use crate::image::{fits, Image};
 use crate::json;
 use crate::table;
 
@@ -149,62 +148,6 @@ pub fn uuid(bytes: &[u8; 16]) -> String {
         text += &format!("{byte:02x}");
     }
     text
-}
-
-/// The parameters as `insmod` would pass them: a value with blanks in quotes.
-fn parameters(params: &[String]) -> Result<String> {
-    let quote = |param: &String| match param.split_once('=') {
-        Some((name, value)) if value.contains(char::is_whitespace) && !value.contains('"') => {
-            format!("{name}=\"{value}\"")
-        }
-        _ => param.clone(),
-    };
-    let line = params.iter().map(quote).collect::<Vec<_>>().join(" ");
-    if line.len() > bindings::VIRTIO_VESPER_MAX_PARAMS as usize {
-        return Err(Error::Params);
-    }
-    Ok(line)
-}
-
-/// `vesper load`.
-pub fn load(host: &Host<impl Control>, args: &cli::Load, out: &mut impl Write) -> Result<()> {
-    let domain = host.domain(&args.domain)?;
-    let image = Image::read(&args.image)?;
-    let failed = |error| Error::Image {
-        path: args.image.clone(),
-        error,
-    };
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => image.module_name(&args.image).map_err(failed)?,
-    };
-    let (vermagic, release) = (text(&domain.vermagic), text(&domain.release));
-    if !fits(&image.vermagic, vermagic, release) {
-        let runs = if vermagic.is_empty() {
-            release
-        } else {
-            vermagic
-        };
-        return Err(Error::Vermagic {
-            path: args.image.clone(),
-            domain: args.domain.clone(),
-            built: image.vermagic,
-            runs: runs.trim_ascii().to_vec(),
-        });
-    }
-    let params = parameters(&args.params)?;
-    let remark = host.load(
-        &args.domain,
-        &name,
-        &image.bytes,
-        params.as_bytes(),
-        args.timeout,
-    )?;
-    writeln!(out, "{name}: loaded into {}", args.domain)?;
-    if !remark.is_empty() {
-        writeln!(out, "{name}: {} says: {}", args.domain, Escaped(&remark))?;
-    }
-    Ok(())
 }
 
 /// `vesper unload`.

@@ -241,6 +241,29 @@ pub enum Error {
         /// What is wrong with it, and where.
         error: TsdlError,
     },
+    /// A group that is in no probe directory.
+    #[error("there is no group of probe points '{group}'")]
+    NoGroup {
+        /// What was asked for.
+        group: String,
+        /// The groups there are.
+        known: Vec<String>,
+        /// Where they were looked for.
+        dirs: Vec<PathBuf>,
+    },
+    /// A group that is not built for the guest's kernel.
+    #[error("group '{group}' is not built for kernel {release}: there is {}", .releases.join(", "))]
+    NoBuild {
+        /// The group.
+        group: String,
+        /// What the guest runs.
+        release: String,
+        /// What it is built for.
+        releases: Vec<String>,
+    },
+    /// An option for one module, and several.
+    #[error("--name is for one module, and {0} are to be loaded")]
+    OneName(usize),
     /// Packets that were not as the metadata says.
     #[error("{0} malformed packets were skipped")]
     Malformed(u64),
@@ -409,6 +432,20 @@ impl Error {
             Self::Vermagic { .. } => {
                 "build the module against the headers of the guest's kernel".into()
             }
+            Self::NoGroup { known, dirs, .. } => {
+                let dirs: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+                format!(
+                    "{}, in {}; a module file is named with a slash or .ko, a parameter as \
+                     NAME=VALUE",
+                    list(known),
+                    dirs.join(", ")
+                )
+            }
+            Self::NoBuild { release, .. } => format!(
+                "build and install it in VESPER's source tree: `make probes_install \
+                 KDIR=/lib/modules/{release}/build`"
+            ),
+            Self::OneName(_) => "load them one by one".into(),
             Self::Params => "the guest's kernel takes no more: leave out what is default".into(),
             Self::NoDebugfs => "mount it with `mount -t debugfs none /sys/kernel/debug`".into(),
             Self::File { error, .. } if error.kind() == io::ErrorKind::PermissionDenied => {

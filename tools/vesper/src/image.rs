@@ -11,6 +11,7 @@ use object::read::elf::{FileHeader, SectionHeader};
 use object::Endianness;
 use thiserror::Error;
 use vesper_abi::bindings::VIRTIO_VESPER_MAX_IMAGE;
+use vesper_abi::escape::Escaped;
 use vesper_abi::name::check_name;
 
 use crate::error;
@@ -68,6 +69,8 @@ pub struct Image {
     pub name: Option<String>,
     /// The kernel it is built for; empty if it does not say.
     pub vermagic: Vec<u8>,
+    /// Its .modinfo section, empty if there is none.
+    modinfo: Vec<u8>,
 }
 
 impl Image {
@@ -112,7 +115,17 @@ impl Image {
         Ok(Self {
             name: name.map(str::to_owned),
             vermagic: value("vermagic=").unwrap_or_default().trim_ascii().to_vec(),
+            modinfo,
             bytes,
+        })
+    }
+
+    /// What it says under a key, as often as it does; fit for a terminal.
+    pub fn infos(&self, key: &str) -> impl Iterator<Item = String> + use<'_> {
+        let key = format!("{key}=");
+        self.modinfo.split(|&b| b == 0).filter_map(move |entry| {
+            let value = entry.strip_prefix(key.as_bytes())?;
+            Some(Escaped(value).to_string())
         })
     }
 

@@ -6,6 +6,7 @@
 use std::io::Write;
 
 pub mod cat;
+pub mod catalogue;
 pub mod cli;
 pub mod commands;
 pub mod control;
@@ -14,6 +15,8 @@ pub mod error;
 pub mod generate;
 pub mod image;
 pub mod json;
+pub mod load;
+pub mod probes;
 pub mod sys;
 pub mod table;
 pub mod time;
@@ -30,8 +33,9 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Domains(args) => commands::domains(&host()?, args, out),
         Command::Load(args) => {
             catch_interrupts()?;
-            commands::load(&host()?, args, out)
+            load::load(&host()?, args, out)
         }
+        Command::Probes(args) => probes::probes(args, out),
         Command::List(args) => commands::list(&host()?, args, out),
         Command::Unload(args) => {
             catch_interrupts()?;

@@ -13,6 +13,7 @@ use vesper_cli::cli::{Cli, Command};
 use vesper_cli::commands;
 use vesper_cli::control::{Control, Host};
 use vesper_cli::error::Error;
+use vesper_cli::load;
 use zerocopy::FromZeros;
 
 mod module_file;
@@ -30,6 +31,8 @@ struct Fake {
     text: &'static str,
     /// The last load.
     asked: RefCell<Option<Asked>>,
+    /// Name and parameters of each.
+    loads: RefCell<Vec<(String, String)>>,
 }
 
 /// What a load asked for.
@@ -51,6 +54,7 @@ fn fake() -> Fake {
         stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
         text: "",
         asked: RefCell::new(None),
+        loads: RefCell::default(),
     }
 }
 
@@ -147,6 +151,10 @@ impl Control for Fake {
             params: String::from_utf8_lossy(params).into_owned(),
             timeout_ms: request.timeout_ms,
         });
+        self.loads.borrow_mut().push((
+            string(&request.module),
+            String::from_utf8_lossy(params).into_owned(),
+        ));
         self.answer()?;
         request.status = self.status;
         request.stage = self.stage;
@@ -179,7 +187,7 @@ fn run(fake: Fake, line: &[&str]) -> (Result<String, Error>, Option<u32>) {
     let mut out = Vec::new();
     let done = match &cli.command {
         Command::Domains(args) => commands::domains(&host, args, &mut out),
-        Command::Load(args) => commands::load(&host, args, &mut out),
+        Command::Load(args) => load::load(&host, args, &mut out),
         Command::List(args) => commands::list(&host, args, &mut out),
         Command::Unload(args) => commands::unload(&host, args, &mut out),
         Command::Reap(args) => commands::reap(&host, args, &mut out),
@@ -322,7 +330,7 @@ fn load_sends_name_image_and_parameters() {
         panic!("not a load");
     };
     let mut out = Vec::new();
-    commands::load(&host, &args, &mut out).unwrap();
+    load::load(&host, &args, &mut out).unwrap();
     assert_eq!(out, b"my_signal: loaded into web1\n");
     let asked = fake.asked.borrow().clone().unwrap();
     assert_eq!(
@@ -335,6 +343,43 @@ fn load_sends_name_image_and_parameters() {
             timeout_ms: 2000,
         }
     );
+}
+
+#[test]
+fn several_are_loaded_with_the_parameters_that_follow_each() {
+    let (dir, signal) = image("signal", VERMAGIC);
+    let memory = module_file::elf(Some(
+        format!("name=memory\0vermagic={VERMAGIC}\0vesper_point=oom:ON:x\0").as_bytes(),
+    ));
+    std::fs::write(dir.path().join("memory.ko"), memory).unwrap();
+    let fake = fake();
+    let host = Host::new(&fake).unwrap();
+    let load = |words: &[&str]| {
+        let probes = dir.path().to_str().unwrap();
+        let line = [&["vesper", "load", "web1", "--probes", probes], words].concat();
+        let Command::Load(args) = Cli::parse_from(line).command else {
+            panic!("not a load");
+        };
+        let mut out = Vec::new();
+        load::load(&host, &args, &mut out).map(|()| String::from_utf8(out).unwrap())
+    };
+    assert_eq!(
+        load(&["memory", "min_us=5", "points=oom", &signal, "sig=9"]).unwrap(),
+        "memory: loaded into web1\nsignal: loaded into web1\n"
+    );
+    let expected = [("memory", "min_us=5 points=oom"), ("signal", "sig=9")];
+    let expected = expected.map(|(name, params)| (name.to_owned(), params.to_owned()));
+    assert_eq!(fake.loads.take(), expected);
+
+    // What is wrong with the last is found before the first is sent.
+    let error = load(&["memory", "sched"]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no group of probe points 'sched'"
+    );
+    let error = load(&["memory", "memory", "--name", "x"]).unwrap_err();
+    assert!(error.to_string().contains("--name is for one"), "{error}");
+    assert!(fake.loads.take().is_empty());
 }
 
 #[test]
