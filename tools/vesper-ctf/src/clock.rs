@@ -18,6 +18,21 @@ pub struct Clock {
 const NS: i128 = 1_000_000_000;
 
 impl Clock {
+    /// A clock that showed `cycles` at a moment: nanoseconds since the epoch.
+    pub fn anchored(name: &str, freq: u64, cycles: u64, nanoseconds: i128) -> Self {
+        let freq = freq.max(1);
+        // Nearest cycle; far from the ends of an i128, too.
+        let at = (nanoseconds * i128::from(freq) + NS / 2).div_euclid(NS);
+        let zero = at - i128::from(cycles);
+        let seconds = zero.div_euclid(i128::from(freq));
+        Self {
+            name: name.to_owned(),
+            freq,
+            offset_s: i64::try_from(seconds).unwrap_or(0),
+            offset: zero.rem_euclid(i128::from(freq)) as i64,
+        }
+    }
+
     /// Nanoseconds since the epoch at `cycles`.
     pub fn nanoseconds(&self, cycles: u64) -> i128 {
         // 2^64 cycles times 10^9 is far from the end of an i128.
@@ -57,6 +72,19 @@ mod tests {
             1_700_000_003_503_905_261_i128
         );
         assert_eq!(clock.nanoseconds(0), 1_700_000_000_503_905_261_i128);
+    }
+
+    #[test]
+    fn an_anchor_is_met() {
+        for (freq, cycles, ns) in [
+            (2_450_000_000, 12_345_678_901, 1_700_000_000_123_456_789),
+            (1_000_000_000, u64::MAX, 1_700_000_000_000_000_001),
+            (3_000_000_000, 0, -5),
+        ] {
+            let clock = Clock::anchored("tsc", freq, cycles, ns);
+            assert!((0..freq as i64).contains(&clock.offset));
+            assert!((clock.nanoseconds(cycles) - ns).abs() <= 1);
+        }
     }
 
     #[test]

@@ -9,12 +9,14 @@
 //! [`tsdl`] turns metadata text into [`metadata::Metadata`]; [`stream`] cuts
 //! what was read from one buffer into packets; [`decoder`] makes records of
 //! them with the help of [`record`]; [`merge`] puts several buffers in order.
+//! [`rewrite`] adds to metadata text what the guest does not know.
 
 pub mod clock;
 pub mod decoder;
 pub mod merge;
 pub mod metadata;
 pub mod record;
+pub mod rewrite;
 pub mod stream;
 pub mod tsdl;
 #[cfg(feature = "writer")]

@@ -76,6 +76,24 @@ impl PacketStream {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Bytes that were added and have not come out as packets.
+    pub fn pending(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
+    /// How many bytes more it takes for the packet that has been begun to be
+    /// whole, as far as that is known; 0 if none has.
+    pub fn wanting(&self) -> usize {
+        let rest = &self.buffer[self.start..];
+        let len = match PacketHead::parse(rest) {
+            _ if rest.is_empty() || self.skipping.is_some() => 0,
+            None => HEAD_LEN,
+            Some(Ok(head)) => head.packet_len,
+            Some(Err(_)) => 0,
+        };
+        len.saturating_sub(rest.len())
+    }
+
     /// The next packet; `None` until more bytes come.
     pub fn next_packet(&mut self) -> Option<Result<Packet, StreamError>> {
         loop {

@@ -3,6 +3,8 @@
 //! Parser of the part of TSDL (the metadata language of CTF 1.8) that VESPER
 //! probes use. Anything else is an error that names line and column.
 
+use std::ops::Range;
+
 use thiserror::Error;
 use vesper_abi::escape::Quoted;
 
@@ -129,8 +131,22 @@ pub enum ErrorKind {
     Missing(&'static str),
 }
 
+/// Where blocks stand in the text, from their first word to their `;`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Blocks {
+    /// Of the environment.
+    pub env: Vec<Range<usize>>,
+    /// One for each of [`Metadata::clocks`].
+    pub clocks: Vec<Range<usize>>,
+}
+
 /// Parses metadata text.
 pub fn parse(text: &[u8]) -> Result<Metadata, TsdlError> {
+    parse_blocks(text).map(|(metadata, _)| metadata)
+}
+
+/// The same for who wants to change the text.
+pub fn parse_blocks(text: &[u8]) -> Result<(Metadata, Blocks), TsdlError> {
     parser::parse(text).map_err(|(offset, kind)| TsdlError {
         place: Place::of(text, offset),
         kind,

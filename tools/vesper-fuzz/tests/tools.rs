@@ -7,7 +7,10 @@ use vesper_abi::message::{self, Queue};
 use vesper_abi::{name, packet};
 use vesper_cli::cli::Cli;
 use vesper_cli::image::Image;
+use vesper_ctf::clock::Clock;
 use vesper_ctf::decoder::{Decoder, ItemKind};
+use vesper_ctf::metadata::Metadata;
+use vesper_ctf::rewrite::{rewrite, ClockBlock};
 use vesper_ctf::{tsdl, writer};
 
 /// Leaves of an error's text what does not depend on the input.
@@ -60,10 +63,34 @@ fn names_and_packet_heads() {
     });
 }
 
+/// What a recorder makes of metadata says the same of events.
+fn rewritten(text: &[u8], metadata: &Metadata) {
+    let block = ClockBlock {
+        clock: Clock::anchored("", 1_000_000_007, 5, 1_800_000_000_000_000_000),
+        uuid: [1; 16],
+        description: "a \"clock\"".into(),
+        precision: 1,
+    };
+    let env = [("domain", "web1")];
+    if metadata.env.len() == tsdl::MAX_ENV {
+        return;
+    }
+    let new = rewrite(text, &env, Some(&block)).expect("text that was parsed");
+    let parsed = tsdl::parse(&new).expect("text that was written");
+    assert!(parsed.extends(metadata));
+    assert_eq!(parsed.events, metadata.events);
+    assert_eq!(parsed.env_text("domain"), Some(&b"web1"[..]));
+    let again = rewrite(&new, &env, Some(&block));
+    assert_eq!(again.as_deref(), Ok(&new[..]));
+}
+
 #[test]
 fn metadata() {
     vesper_fuzz::fuzz("tsdl", |bytes| match tsdl::parse(bytes) {
-        Ok(_) => "ok".into(),
+        Ok(metadata) => {
+            rewritten(bytes, &metadata);
+            "ok".into()
+        }
         Err(error) => in_metadata(&error),
     });
 }

@@ -10,14 +10,13 @@ use vesper_ctf::merge::{Merge, Refill};
 use crate::cli;
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
+use crate::relay::ModuleFiles;
 use crate::sys;
 
 mod follow;
-mod relay;
 mod show;
 mod symbols;
 
-use relay::ModuleFiles;
 use show::Show;
 use symbols::Symbols;
 

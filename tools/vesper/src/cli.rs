@@ -9,6 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use vesper_abi::name::{check_label, check_name};
 
+mod record;
+pub use record::Record;
+
 /// The longest time-out that the ioctl can carry, in milliseconds.
 const MAX_TIMEOUT_MS: u128 = u32::MAX as u128;
 
@@ -80,6 +83,13 @@ pub enum Command {
     ///
     /// Reading takes the records out of the buffers: each is shown once.
     Cat(Cat),
+
+    /// Write the records of modules to a directory, as a trace in the Common Trace
+    /// Format.
+    ///
+    /// Goes on until all modules are unloaded or their guests gone, or until it is
+    /// interrupted. What it takes out of the buffers is in the files.
+    Record(Record),
 
     /// Show the state of each buffer.
     Stat(Stat),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use vesper_abi::bindings::{self, vesper_buffer, vesper_domain, vesper_module};
 use vesper_abi::escape::Escaped;
 use vesper_abi::name::text;
+use vesper_ctf::rewrite::uuid_text;
 
 use crate::cli::{self, Scope};
 use crate::control::{Control, Host};
@@ -108,7 +109,7 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
             lent_pages: domain.lent_pages,
             kept_bytes: domain.kept_bytes,
             tsc_khz: domain.tsc_khz,
-            boot_id: uuid(&domain.boot_id),
+            boot_id: uuid_text(&domain.boot_id),
             release: lossy(&domain.release),
             vermagic: lossy(&domain.vermagic),
         };
@@ -136,18 +137,6 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
         "DOMAIN", "STATE", "VM", "PID", "CPUS", "LOAD", "MODULES", "LENT", "KEPT", "KERNEL",
     ];
     Ok(table::write(out, heading, &rows)?)
-}
-
-/// The text form of a UUID.
-pub fn uuid(bytes: &[u8; 16]) -> String {
-    let mut text = String::new();
-    for (n, byte) in bytes.iter().enumerate() {
-        if matches!(n, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text += &format!("{byte:02x}");
-    }
-    text
 }
 
 /// `vesper unload`.

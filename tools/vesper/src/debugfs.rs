@@ -39,6 +39,11 @@ impl Debugfs {
         self.0.join(domain).join(module)
     }
 
+    /// The modules of a domain that have files.
+    pub fn modules_of(&self, domain: &str) -> io::Result<Vec<String>> {
+        names(&self.0.join(domain))
+    }
+
     /// All modules that have files, as domain/module.
     pub fn modules(&self) -> io::Result<Vec<String>> {
         let mut found = Vec::new();

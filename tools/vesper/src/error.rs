@@ -14,6 +14,7 @@ use vesper_abi::Older;
 use vesper_ctf::tsdl::TsdlError;
 
 use crate::image::ImageError;
+use crate::record::RecordError;
 
 /// Result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -267,6 +268,9 @@ pub enum Error {
     /// Packets that were not as the metadata says.
     #[error("{0} malformed packets were skipped")]
     Malformed(u64),
+    /// A recording.
+    #[error(transparent)]
+    Record(#[from] RecordError),
     /// Writing to standard output.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -429,6 +433,7 @@ impl Error {
                 _ => return None,
             },
             Self::Image { error, .. } => return error.remedy(),
+            Self::Record(error) => return error.remedy().map(str::to_owned),
             Self::Vermagic { .. } => {
                 "build the module against the headers of the guest's kernel".into()
             }

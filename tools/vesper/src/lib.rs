@@ -17,9 +17,12 @@ pub mod image;
 pub mod json;
 pub mod load;
 pub mod probes;
+pub mod record;
+mod relay;
 pub mod sys;
 pub mod table;
 pub mod time;
+pub mod timeline;
 
 use cli::{Cli, Command};
 use control::{Device, Host};
@@ -45,6 +48,10 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Cat(args) => {
             catch_interrupts()?;
             cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), out)
+        }
+        Command::Record(args) => {
+            let debugfs = Debugfs::find(cli.debugfs.as_deref())?;
+            record::run(args, &debugfs, host, out)
         }
         Command::Stat(args) => commands::stat(&host()?, args, out),
         Command::Completions { shell } => {

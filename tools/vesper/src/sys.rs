@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! System calls without a safe wrapper elsewhere: the ioctls of /dev/vesper,
-//! and the signal handler. The only file of the tool that has `unsafe` in it.
+//! the signal handler, and the time stamp counter. The only file of the tool that has `unsafe` in it.
 //!
 //! C header: `include/uapi/linux/vesper.h`.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
@@ -124,6 +125,44 @@ pub fn position(relay: &impl AsFd) -> nix::Result<vesper_position> {
     // SAFETY: the number belongs to this struct, which holds no pointers.
     unsafe { raw::position(fd, &mut position) }?;
     Ok(position)
+}
+
+/// The time stamp counter of the CPU that this runs on. What comes before in the
+/// program is done when it is read, and what comes behind has not begun.
+pub fn cycles() -> u64 {
+    use core::arch::x86_64::{_mm_lfence, _rdtsc};
+
+    // SAFETY: every processor of this architecture has both instructions, and no
+    // memory is touched. Linux lets user programs read the counter.
+    #[allow(unused_unsafe)] // Later compilers know the first two by themselves.
+    unsafe {
+        _mm_lfence();
+        let cycles = _rdtsc();
+        _mm_lfence();
+        cycles
+    }
+}
+
+/// The wall clock: nanoseconds since the epoch.
+pub fn wall_clock_ns() -> i128 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    match now {
+        Ok(since) => since.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    }
+}
+
+/// Blocks Ctrl-C and SIGTERM but while a ppoll() with the mask that this gives
+/// waits: one that comes before it begins to wait is not missed.
+pub fn block_interrupts() -> nix::Result<SigSet> {
+    let mut open = SigSet::thread_get_mask()?;
+    let mut set = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        set.add(signal);
+        open.remove(signal);
+    }
+    set.thread_block()?;
+    Ok(open)
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::attributes::{Value, ValueKind};
 use super::lexer::{Lexer, Token};
-use super::{ErrorKind, Located, MAX_CLOCKS, MAX_ENV, MAX_EVENTS, MAX_FIELDS, MAX_TEXT, MAX_TYPES};
+use super::{
+    Blocks, ErrorKind, Located, MAX_CLOCKS, MAX_ENV, MAX_EVENTS, MAX_FIELDS, MAX_TEXT, MAX_TYPES,
+};
 use crate::clock::Clock;
 use crate::metadata::{EnvValue, EventClass, EventHeader, FieldType, Metadata, Scalar, Struct};
 
@@ -28,10 +30,11 @@ pub(super) struct Parser<'a> {
     header: Option<EventHeader>,
     context: Struct,
     events: BTreeMap<u64, Arc<EventClass>>,
+    blocks: Blocks,
 }
 
-/// Parses the whole text.
-pub(super) fn parse(text: &[u8]) -> Located<Metadata> {
+/// Parses the whole text, and says where some of it stands.
+pub(super) fn parse(text: &[u8]) -> Located<(Metadata, Blocks)> {
     if text.len() > MAX_TEXT {
         return Err((MAX_TEXT, ErrorKind::TooLong));
     }
@@ -47,6 +50,7 @@ pub(super) fn parse(text: &[u8]) -> Located<Metadata> {
         header: None,
         context: Struct::new(),
         events: BTreeMap::new(),
+        blocks: Blocks::default(),
     };
     parser.advance()?;
     while parser.token != Token::End {
@@ -58,14 +62,15 @@ pub(super) fn parse(text: &[u8]) -> Located<Metadata> {
     let Some(event_header) = parser.header.take() else {
         return parser.error(ErrorKind::Missing("event.header of the stream block"));
     };
-    Ok(Metadata {
+    let metadata = Metadata {
         uuid: parser.uuid,
         env: parser.env,
         clocks: parser.clocks,
         event_header,
         event_context: parser.context,
         events: parser.events,
-    })
+    };
+    Ok((metadata, parser.blocks))
 }
 
 impl<'a> Parser<'a> {
@@ -197,7 +202,15 @@ impl<'a> Parser<'a> {
                 return Err((at, ErrorKind::Unsupported { what, name }));
             }
         }
-        self.mark(";")
+        // The mark is one byte long.
+        let end = self.at + 1;
+        self.mark(";")?;
+        match word {
+            "env" => self.blocks.env.push(at..end),
+            "clock" => self.blocks.clocks.push(at..end),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn typealias(&mut self) -> Located<()> {

@@ -3,6 +3,7 @@
 //! The relay files of a module: found, opened, read, and seen to end.
 
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,7 +25,7 @@ const METADATA: &str = "metadata";
 
 /// One buffer.
 #[derive(Debug)]
-pub(super) struct RelayFile {
+pub(crate) struct RelayFile {
     path: PathBuf,
     file: File,
     /// Number at the end of its name.
@@ -39,14 +40,41 @@ pub(super) struct RelayFile {
 
 impl RelayFile {
     /// The CPU, as far as the name tells.
-    pub(super) fn cpu(&self) -> u32 {
+    pub(crate) fn cpu(&self) -> u32 {
         self.cpu
+    }
+
+    /// Its name in the directory.
+    pub(crate) fn name(&self) -> &str {
+        let name = self.path.file_name();
+        // It was found by a name that is text.
+        name.and_then(|name| name.to_str()).unwrap_or_default()
+    }
+
+    /// The name without the number: that of the channel.
+    pub(crate) fn channel(&self) -> &str {
+        self.name().trim_end_matches(|c: char| c.is_ascii_digit())
+    }
+
+    /// Whether it has been read to its end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether nobody has read from it, as far as the host module says.
+    pub(crate) fn is_untouched(&self) -> bool {
+        sys::position(&self.file).is_ok_and(|position| position.consumed == position.lapped)
+    }
+
+    /// Records dropped in the guest so far, if the host module says.
+    pub(crate) fn lost(&self) -> Option<u64> {
+        sys::position(&self.file).ok().map(|position| position.lost)
     }
 }
 
 /// The directory of a module.
 #[derive(Debug)]
-pub(super) struct ModuleFiles {
+pub(crate) struct ModuleFiles {
     dir: PathBuf,
     files: Vec<RelayFile>,
     known: HashSet<(u64, u64)>,
@@ -54,7 +82,7 @@ pub(super) struct ModuleFiles {
 
 impl ModuleFiles {
     /// Looks whether there is such a module.
-    pub(super) fn open(debugfs: &Debugfs, target: &Target) -> Result<Self> {
+    pub(crate) fn open(debugfs: &Debugfs, target: &Target) -> Result<Self> {
         let dir = debugfs.module(&target.domain, &target.module);
         match fs::metadata(&dir) {
             Ok(found) if found.is_dir() => {}
@@ -74,7 +102,7 @@ impl ModuleFiles {
     }
 
     /// Takes a copy of a module's directory.
-    pub(super) fn open_copy(dir: &Path) -> Result<Self> {
+    pub(crate) fn open_copy(dir: &Path) -> Result<Self> {
         // A directory that can't be read is an error, one without files is not.
         fs::read_dir(dir).map_err(|error| Error::File {
             path: dir.to_owned(),
@@ -91,16 +119,16 @@ impl ModuleFiles {
         }
     }
 
-    pub(super) fn metadata_path(&self) -> PathBuf {
+    pub(crate) fn metadata_path(&self) -> PathBuf {
         self.dir.join(METADATA)
     }
 
-    pub(super) fn list(&self) -> &[RelayFile] {
+    pub(crate) fn list(&self) -> &[RelayFile] {
         &self.files
     }
 
     /// Opens the files that have come since the last time.
-    pub(super) fn rescan(&mut self) -> Result<()> {
+    pub(crate) fn rescan(&mut self) -> Result<()> {
         let entries = match fs::read_dir(&self.dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -153,7 +181,7 @@ impl ModuleFiles {
     }
 
     /// Reads from a file; 0 when there is nothing for now.
-    pub(super) fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<usize> {
+    pub(crate) fn read(&mut self, number: usize, buffer: &mut [u8]) -> Result<usize> {
         let relay = &mut self.files[number];
         if relay.ended {
             return Ok(0);
@@ -181,7 +209,7 @@ impl ModuleFiles {
 
     /// Waits until a file has something or comes to its end; gives the numbers
     /// of those files.
-    pub(super) fn wait(&mut self, timeout_ms: u16) -> nix::Result<Vec<usize>> {
+    pub(crate) fn wait(&mut self, timeout_ms: u16) -> nix::Result<Vec<usize>> {
         let live: Vec<usize> = (0..self.files.len())
             .filter(|&n| !self.files[n].ended)
             .collect();
@@ -195,9 +223,7 @@ impl ModuleFiles {
         let woken: Vec<(usize, PollFlags)> = live.into_iter().zip(fds.iter().map(events)).collect();
         let mut ready = Vec::new();
         for (number, events) in woken {
-            if events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
-                self.files[number].hung_up = true;
-            }
+            self.note(number, events);
             if !events.is_empty() {
                 ready.push(number);
             }
@@ -208,23 +234,41 @@ impl ModuleFiles {
     /// To be asked after a read that gave nothing: whether that looks like the
     /// end. Bytes may have come in between, so read once more before
     /// [`ModuleFiles::close`].
-    pub(super) fn at_end(&self, number: usize) -> bool {
+    pub(crate) fn at_end(&self, number: usize) -> bool {
         let relay = &self.files[number];
         relay.ended || relay.hung_up || relay.has_ended() || relay.is_removed()
     }
 
+    /// The same where the file may have another name by now: only what the file
+    /// itself says counts.
+    pub(crate) fn is_drained(&self, number: usize) -> bool {
+        let relay = &self.files[number];
+        relay.ended || relay.hung_up || relay.has_ended()
+    }
+
+    /// What to poll.
+    pub(crate) fn fd(&self, number: usize) -> BorrowedFd<'_> {
+        self.files[number].as_fd()
+    }
+
+    /// What poll() found at a file.
+    pub(crate) fn note(&mut self, number: usize, events: PollFlags) {
+        self.files[number].hung_up |=
+            events.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL);
+    }
+
     /// Nothing more will be read from a file.
-    pub(super) fn close(&mut self, number: usize) {
+    pub(crate) fn close(&mut self, number: usize) {
         self.files[number].ended = true;
     }
 
     /// Whether nothing more will come from any file opened so far.
-    pub(super) fn all_ended(&self) -> bool {
+    pub(crate) fn all_ended(&self) -> bool {
         self.files.iter().all(|relay| relay.ended)
     }
 
     /// Whether the directory is gone.
-    pub(super) fn is_removed(&self) -> bool {
+    pub(crate) fn is_removed(&self) -> bool {
         !self.dir.exists()
     }
 }
@@ -250,6 +294,14 @@ impl AsFd for RelayFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+/// Whether there is a relay file in a directory.
+pub(crate) fn has_files(dir: &Path) -> bool {
+    let named = |name: &OsStr| name.to_str().and_then(buffer_number).is_some();
+    fs::read_dir(dir).is_ok_and(|mut entries| {
+        entries.any(|entry| entry.is_ok_and(|entry| named(&entry.file_name())))
+    })
 }
 
 /// The number at the end of the name of a relay file.

@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vesper record`: takes records from the host as they come and writes them as
+//! a trace in the Common Trace Format, which other programs read.
+//!
+//! Nothing is done by time but what bounds a delay: poll() tells of records, and
+//! inotify of modules and CPUs that come and go.
+
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::sys::signal::SigSet;
+use nix::sys::time::TimeSpec;
+
+use crate::cli;
+use crate::control::{Control, Host};
+use crate::debugfs::Debugfs;
+use crate::error::{Error, Result};
+use crate::relay;
+use crate::sys;
+use crate::timeline::Reading;
+
+mod error;
+mod lookup;
+mod origin;
+mod place;
+mod source;
+mod stream;
+mod watch;
+
+pub use error::RecordError;
+use lookup::Lookup;
+use source::Source;
+use stream::Totals;
+use watch::Watch;
+
+/// What is taken from a file at a time.
+const CHUNK: usize = 256 << 10;
+/// The name of a symbol comes so much later than the record that first has it.
+const SETTLE: Duration = Duration::from_millis(250);
+/// Before asking again a file that was said to be readable, and was not.
+const IDLE: Duration = Duration::from_millis(50);
+
+/// What all of it works on.
+struct Session<'a, C, W> {
+    args: &'a cli::Record,
+    debugfs: &'a Debugfs,
+    watch: Watch,
+    lookup: Lookup<C>,
+    sources: Vec<Source>,
+    /// Directories that have no file with records yet.
+    empty: usize,
+    /// Directories whose modules have ended.
+    done: Vec<(u64, u64)>,
+    totals: Totals,
+    traces: u64,
+    buffer: Vec<u8>,
+    out: &'a mut W,
+}
+
+/// Records until everything has ended, the time is over, or Ctrl-C.
+pub fn run<C: Control, W: Write>(
+    args: &cli::Record,
+    debugfs: &Debugfs,
+    host: impl FnOnce() -> Result<Host<C>>,
+    out: &mut W,
+) -> Result<()> {
+    let failed = |errno| Error::Ioctl {
+        what: "installing the handler for Ctrl-C".into(),
+        errno,
+    };
+    sys::catch_interrupts().map_err(failed)?;
+    let open = sys::block_interrupts().map_err(failed)?;
+    let mut session = Session {
+        args,
+        debugfs,
+        watch: Watch::new()?,
+        lookup: Lookup::new(debugfs, host()),
+        sources: Vec::new(),
+        empty: 0,
+        done: Vec::new(),
+        totals: Totals::default(),
+        traces: 0,
+        buffer: vec![0; CHUNK],
+        out,
+    };
+    session.check()?;
+    place::open(&args.output, args.resume)?;
+    let recorded = session.record(&open);
+    let finished = session.finish(recorded.is_ok());
+    session.summary()?;
+    recorded.and(finished)?;
+    match session.totals.malformed {
+        0 => Ok(()),
+        count => Err(RecordError::Malformed(count).into()),
+    }
+}
+
+impl<C: Control, W: Write> Session<'_, C, W> {
+    /// Whether there is something for each target, unless it is waited for.
+    fn check(&mut self) -> Result<()> {
+        if self.args.wait {
+            return Ok(());
+        }
+        let found = self.watch.find(self.debugfs, &self.args.targets)?;
+        for target in &self.args.targets {
+            let domain = &target.domain;
+            let module = |name: &String| target.module.as_ref().is_none_or(|m| m == name);
+            if found
+                .keys()
+                .any(|f| f.domain == *domain && module(&f.module))
+            {
+                continue;
+            }
+            return Err(match &target.module {
+                Some(module) => Error::NoFiles {
+                    domain: domain.clone(),
+                    module: module.clone(),
+                    root: self.debugfs.root().to_owned(),
+                    known: self.debugfs.modules().unwrap_or_default(),
+                },
+                None => RecordError::Nothing(domain.clone()).into(),
+            });
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, open: &SigSet) -> Result<()> {
+        let end = self.args.time.map(|time| Instant::now() + time);
+        self.look()?;
+        loop {
+            self.end_those_over()?;
+            if self.sources.is_empty() && self.empty == 0 && !self.args.wait {
+                return Ok(());
+            }
+            if sys::interrupted() || end.is_some_and(|end| end <= Instant::now()) {
+                return Ok(());
+            }
+            self.refresh()?;
+            let (changed, ready) = self.wait(open, end)?;
+            let mut got = changed;
+            for (source, number) in ready {
+                let source = &mut self.sources[source];
+                let before = source.live().count();
+                got |= source.drain(number, &mut self.buffer)? > 0;
+                got |= source.live().count() < before;
+            }
+            if changed {
+                self.look()?;
+            } else if !got {
+                // A signal, a time that is over, or a file that is not as it says.
+                std::thread::sleep(IDLE);
+            }
+        }
+    }
+
+    /// Takes up modules and CPUs that have come.
+    fn look(&mut self) -> Result<()> {
+        self.watch.take();
+        for source in &mut self.sources {
+            source.find_streams()?;
+        }
+        self.empty = 0;
+        for (found, path) in self.watch.find(self.debugfs, &self.args.targets)? {
+            let Some(identity) = place::identity(&path) else {
+                continue;
+            };
+            let known = self.sources.iter().any(|s| s.identity == identity);
+            if known || self.done.contains(&identity) {
+                continue;
+            }
+            // The host makes the directory first, then all of the metadata, and then
+            // the files of the CPUs: with them it is complete.
+            if !relay::has_files(&path) {
+                self.empty += 1;
+                continue;
+            }
+            let (domain, module) = (&found.domain, &found.module);
+            let lookup = &self.lookup;
+            let origin = |metadata: Option<&_>| lookup.origin(domain, metadata);
+            let opened = Source::open(&path, domain, module, &self.args.output, origin);
+            let source = match opened {
+                // Gone between being found and being opened.
+                Err(Error::File { error, .. })
+                    if error.kind() == std::io::ErrorKind::NotFound && !path.exists() =>
+                {
+                    continue;
+                }
+                opened => opened?,
+            };
+            let (name, at) = (&source.name, source.place.display());
+            writeln!(self.out, "{name}: recording into {at}")?;
+            writeln!(self.out, "{name}: {}", lookup.describe(&source.origin))?;
+            self.out.flush()?;
+            self.traces += 1;
+            self.sources.push(source);
+        }
+        Ok(())
+    }
+
+    /// Waits for records, changes, or the time to do something else. Tells whether
+    /// directories have changed, and which files of which sources are ready.
+    fn wait(&mut self, open: &SigSet, end: Option<Instant>) -> Result<(bool, Vec<(usize, usize)>)> {
+        let settled = self.sources.iter().filter_map(|s| s.stale_since);
+        let next = settled.map(|since| since + SETTLE).chain(end).min();
+        let now = Instant::now();
+        let timeout = next.map(|next| TimeSpec::from_duration(next.saturating_duration_since(now)));
+        let live = |(n, source): (usize, &Source)| -> Vec<_> {
+            source.live().map(|number| (n, number)).collect()
+        };
+        let live: Vec<(usize, usize)> = self.sources.iter().enumerate().flat_map(live).collect();
+        let mut fds = vec![PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)];
+        fds.extend(live.iter().map(|&(source, number)| {
+            PollFd::new(self.sources[source].files().fd(number), PollFlags::POLLIN)
+        }));
+        match ppoll(&mut fds, timeout, Some(*open)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok((false, Vec::new())),
+            Err(errno) => {
+                let what = "waiting for records".into();
+                return Err(Error::Ioctl { what, errno });
+            }
+        }
+        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
+        let changed = !events(&fds[0]).is_empty();
+        let found: Vec<PollFlags> = fds[1..].iter().map(events).collect();
+        let mut ready = Vec::new();
+        for ((source, number), events) in live.into_iter().zip(found) {
+            if !events.is_empty() {
+                self.sources[source].note(number, events);
+                ready.push((source, number));
+            }
+        }
+        Ok((changed, ready))
+    }
+
+    /// Looks at the metadata of those that have had records for a moment.
+    fn refresh(&mut self) -> Result<()> {
+        for source in &mut self.sources {
+            if source
+                .stale_since
+                .is_some_and(|since| since.elapsed() >= SETTLE)
+            {
+                let clock = source.origin.guess();
+                source.refresh(clock)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what is over.
+    fn end_those_over(&mut self) -> Result<()> {
+        let over = |source: &Source| source.is_over();
+        while let Some(at) = self.sources.iter().position(over) {
+            let mut source = self.sources.swap_remove(at);
+            writeln!(self.out, "{}: ended", source.name)?;
+            self.out.flush()?;
+            self.done.push(source.identity);
+            self.end(&mut source)?;
+        }
+        // None that is there any more can come again.
+        if self.done.len() > MAX_DONE {
+            self.done.drain(..MAX_DONE / 2);
+        }
+        Ok(())
+    }
+
+    /// Makes a trace complete.
+    fn end(&mut self, source: &mut Source) -> Result<()> {
+        self.totals += source.totals();
+        source.trim();
+        let clock = source.origin.block(&Reading::now());
+        source.refresh(clock)
+    }
+
+    /// Ends what is not over; `healthy` says that more may be read.
+    fn finish(&mut self, healthy: bool) -> Result<()> {
+        let mut result = Ok(());
+        let mut sources = std::mem::take(&mut self.sources);
+        if healthy {
+            for source in &mut sources {
+                let stopped = source.stop(&mut self.buffer);
+                result = result.and(stopped);
+            }
+            if sources.iter().any(|source| source.stale_since.is_some()) {
+                std::thread::sleep(SETTLE);
+            }
+        }
+        for source in &mut sources {
+            let ended = self.end(source);
+            result = result.and(ended);
+        }
+        result
+    }
+
+    fn summary(&mut self) -> Result<()> {
+        let Totals {
+            packets,
+            bytes,
+            discarded,
+            missing,
+            malformed,
+        } = self.totals;
+        let traces = self.traces;
+        write!(
+            self.out,
+            "{traces} traces, {packets} packets, {bytes} bytes, {discarded} records discarded in the \
+             guest"
+        )?;
+        if missing > 0 {
+            write!(self.out, ", {missing} packets missing")?;
+        }
+        if malformed > 0 {
+            write!(self.out, ", {malformed} malformed")?;
+        }
+        writeln!(self.out)?;
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Directories remembered although nothing is in them any more.
+const MAX_DONE: usize = 4096;

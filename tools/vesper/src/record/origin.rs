@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whose records they are, and where their clock stands on the host's time line.
+
+use vesper_ctf::clock::Clock;
+use vesper_ctf::metadata::Metadata;
+use vesper_ctf::rewrite::ClockBlock;
+
+use crate::timeline::{Reading, Scaling};
+
+/// Where a guest's time comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Time {
+    /// The host's clocks, by what KVM knows of the guest's counter.
+    Host(Scaling, Reading),
+    /// The guest's own wall clock; and why.
+    Guest(&'static str),
+}
+
+/// What a trace says of where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Origin {
+    /// Name of the guest on this host.
+    pub(super) domain: String,
+    /// This host's name.
+    pub(super) host: String,
+    /// This host's boot id, in bytes: the mark of its time line.
+    pub(super) time_line: [u8; 16],
+    /// Where the time comes from.
+    pub(super) time: Time,
+    /// The clock as the guest describes it.
+    pub(super) clock: Option<Clock>,
+    /// The guest's boot id, if it has a proper one.
+    pub(super) boot_id: Option<[u8; 16]>,
+}
+
+/// The clock of a trace, and the guest's boot id.
+pub(super) fn described(metadata: Option<&Metadata>) -> (Option<Clock>, Option<[u8; 16]>) {
+    let clock = metadata.map(Metadata::clock);
+    let boot_id = metadata.and_then(|metadata| parse_uuid(metadata.env_text("boot_id")?));
+    (clock, boot_id)
+}
+
+/// The bytes of a UUID in its text form.
+pub(super) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let digits: Vec<u8> = text
+        .iter()
+        .filter(|&&b| b != b'-')
+        .map(|&b| char::from(b).to_digit(16).map(|d| d as u8))
+        .collect::<Option<_>>()?;
+    let mut uuid = [0; 16];
+    if digits.len() != 32 {
+        return None;
+    }
+    for (byte, pair) in uuid.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = (pair[0] << 4) | pair[1];
+    }
+    Some(uuid)
+}
+
+impl Origin {
+    /// What the environment of the trace gets.
+    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+        let time = match self.time {
+            Time::Host(..) => "host",
+            Time::Guest(_) => "guest",
+        };
+        vec![
+            ("domain", self.domain.clone()),
+            ("host", self.host.clone()),
+            ("wall_clock", time.to_owned()),
+        ]
+    }
+
+    /// The clock as far as it is known at the beginning.
+    pub(super) fn guess(&self) -> Option<ClockBlock> {
+        match &self.time {
+            Time::Host(_, first) => self.block(first),
+            Time::Guest(_) => self.block(&Reading {
+                cycles: 0,
+                nanoseconds: 0,
+                error: 0,
+            }),
+        }
+    }
+
+    /// The clock, when the host's clocks have been read again.
+    pub(super) fn block(&self, last: &Reading) -> Option<ClockBlock> {
+        let own = self.clock.as_ref()?;
+        Some(match &self.time {
+            Time::Host(scaling, first) => {
+                let (clock, precision) = scaling.clock(own.freq, first, last);
+                ClockBlock {
+                    clock,
+                    uuid: self.time_line,
+                    description: "TSC, on the wall clock of the host".into(),
+                    precision,
+                }
+            }
+            Time::Guest(_) => ClockBlock {
+                clock: own.clone(),
+                // A clock that nobody else has.
+                uuid: self.boot_id.unwrap_or(self.time_line),
+                description: "on the wall clock of the guest".into(),
+                precision: 0,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uuids() {
+        let text = b"10111213-1415-1617-1819-1a1b1c1d1e1f";
+        assert_eq!(parse_uuid(text), Some(vesper_ctf::writer::UUID));
+        assert_eq!(parse_uuid(&text[1..]), None);
+        assert_eq!(parse_uuid(b"x0111213-1415-1617-1819-1a1b1c1d1e1f"), None);
+    }
+}

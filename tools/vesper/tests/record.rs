@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vesper record`, the program itself, on directories that look like those of
+//! the host module. Named pipes stand in for relay files.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use nix::sys::signal::{kill, Signal};
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, Pid};
+use tempfile::TempDir;
+use vesper_abi::packet::PacketHead;
+use vesper_ctf::tsdl;
+use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter};
+
+struct Tree(TempDir);
+
+impl Tree {
+    fn new() -> Self {
+        let root = TempDir::new().unwrap();
+        fs::create_dir(root.path().join("vesper")).unwrap();
+        Self(root)
+    }
+
+    fn module(&self, name: &str) -> PathBuf {
+        let dir = self.0.path().join("vesper").join(name);
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
+    fn described(&self, name: &str, metadata: &str) -> PathBuf {
+        let dir = self.module(name);
+        fs::write(dir.join("metadata"), metadata).unwrap();
+        dir
+    }
+
+    fn output(&self) -> PathBuf {
+        self.0.path().join("trace")
+    }
+
+    fn start(&self, args: &[&str]) -> Recorder {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_vesper"))
+            .arg("record")
+            .args(args)
+            .arg("-o")
+            .arg(self.output())
+            .env("VESPER_DEBUGFS", self.0.path())
+            .env("VESPER_DEVICE", self.0.path().join("no-device"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Recorder { child, out }
+    }
+}
+
+/// A pipe that is open on both ends, so that nobody waits in open().
+fn pipe(dir: &Path, name: &str) -> File {
+    let path = dir.join(name);
+    mkfifo(&path, Mode::S_IRWXU).unwrap();
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+struct Recorder {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Recorder {
+    /// Reads lines up to one that has `text` in it.
+    fn until(&mut self, text: &str) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let len = self.out.read_line(&mut line).unwrap();
+            assert!(len > 0, "no line with '{text}'");
+            if line.contains(text) {
+                return line;
+            }
+        }
+    }
+
+    fn interrupt(&self) {
+        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
+    }
+
+    fn end(mut self) -> Output {
+        let mut rest = Vec::new();
+        self.out.read_to_end(&mut rest).unwrap();
+        let mut output = self.child.wait_with_output().unwrap();
+        output.stdout = rest;
+        output
+    }
+}
+
+fn event(time: u64) -> [EventBytes; 1] {
+    [signal_event(time, 7, "init", 15, &[])]
+}
+
+#[test]
+fn what_is_read_is_written_and_metadata_grow() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let (mut first, mut second) = (PacketWriter::new(0), PacketWriter::new(1));
+    let mut pipes = [pipe(&dir, "cpu0"), pipe(&dir, "cpu1")];
+    let mut recorder = tree.start(&["web1/signal"]);
+    recorder.until("recording into");
+    assert!(recorder.until("times are").contains("control device"));
+
+    // A packet in two pieces, and one behind a gap.
+    let mut bytes = first.packet(&event(10));
+    first.skip(2);
+    first.discard(5);
+    bytes.extend(first.packet(&event(20)));
+    pipes[0].write_all(&bytes[..100]).unwrap();
+    let other = second.packet(&event(11));
+    pipes[1].write_all(&other).unwrap();
+    pipes[0].write_all(&bytes[100..]).unwrap();
+    let grown = signal_metadata(&[("schedule+0x1/0x2", 77)]);
+    fs::write(dir.join("metadata"), &grown).unwrap();
+    drop(pipes);
+
+    recorder.until("web1/signal: ended");
+    let output = recorder.end();
+    assert!(output.status.success(), "{output:?}");
+    let summary = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        summary,
+        format!(
+            "1 traces, 3 packets, {} bytes, 5 records discarded in the guest, 2 packets missing\n",
+            bytes.len() + other.len()
+        )
+    );
+    let trace = tree.output().join("web1/signal");
+    assert_eq!(fs::read(trace.join("cpu0")).unwrap(), bytes);
+    assert_eq!(fs::read(trace.join("cpu1")).unwrap(), other);
+    let text = fs::read(trace.join("metadata")).unwrap();
+    assert!(String::from_utf8_lossy(&text).contains("absolute = TRUE"));
+    let metadata = tsdl::parse(&text).unwrap();
+    let given = tsdl::parse(grown.as_bytes()).unwrap();
+    assert_eq!(metadata.events, given.events);
+    assert_eq!(metadata.clock(), given.clock());
+    assert_eq!(metadata.env_text("wall_clock"), Some(&b"guest"[..]));
+}
+
+#[test]
+fn an_interrupt_ends_it_with_whole_packets() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let mut input = pipe(&dir, "cpu0");
+    let mut writer = PacketWriter::new(0);
+    let packet = writer.packet(&event(10));
+    let mut recorder = tree.start(&["web1"]);
+    recorder.until("recording into");
+    input.write_all(&packet).unwrap();
+    // Half of one: what is read of it is no packet yet.
+    input.write_all(&writer.packet(&event(20))[..90]).unwrap();
+    let trace = tree.output().join("web1/signal/cpu0");
+    while fs::read(&trace).unwrap_or_default().is_empty() {
+        std::thread::yield_now();
+    }
+    recorder.interrupt();
+    let output = recorder.end();
+    assert_eq!(fs::read(&trace).unwrap(), packet);
+    // It can't have been left on a real host, and so it is told of.
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 malformed"));
+}
+
+#[test]
+fn modules_and_cpus_that_come_late() {
+    let tree = Tree::new();
+    let mut recorder = tree.start(&["web1", "web2/signal", "--wait"]);
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let first = pipe(&dir, "cpu0");
+    recorder.until("recording into");
+    let mut writer = PacketWriter::new(3);
+    let mut input = pipe(&dir, "cpu3");
+    let packet = writer.packet(&event(10));
+    input.write_all(&packet).unwrap();
+    let trace = tree.output().join("web1/signal");
+    while !trace.join("cpu3").exists() {
+        std::thread::yield_now();
+    }
+    drop((input, first));
+    recorder.until("web1/signal: ended");
+    assert_eq!(fs::read(trace.join("cpu3")).unwrap(), packet);
+
+    // The same name, another boot: its trace has a place of its own.
+    fs::remove_dir_all(&dir).unwrap();
+    let other = signal_metadata(&[]).replace("10111213", "20111213");
+    let dir = tree.described("web1/signal", &other);
+    let _input = pipe(&dir, "cpu0");
+    assert!(recorder
+        .until("web1/signal: recording into")
+        .contains("signal-other"));
+
+    let dir = tree.described("web2/signal", &signal_metadata(&[]));
+    let _other = pipe(&dir, "cpu0");
+    recorder.until("web2/signal: recording into");
+    recorder.interrupt();
+    let output = recorder.end();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_trace_is_continued_only_if_asked_for() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let mut writer = PacketWriter::new(0);
+    let mut all = Vec::new();
+    for (round, args) in [&["web1"][..], &["web1", "--continue"][..]]
+        .iter()
+        .enumerate()
+    {
+        let mut input = pipe(&dir, "cpu0");
+        let mut recorder = tree.start(args);
+        recorder.until("recording into");
+        let packet = writer.packet(&event(10 + round as u64));
+        input.write_all(&packet).unwrap();
+        all.extend(packet);
+        drop(input);
+        assert!(recorder.end().status.success());
+        assert_eq!(
+            fs::read(tree.output().join("web1/signal/cpu0")).unwrap(),
+            all
+        );
+        fs::remove_file(dir.join("cpu0")).unwrap();
+    }
+    let output = tree.start(&["web1"]).end();
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        stderr.contains("is not empty") && stderr.contains("--continue"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn what_a_reader_could_not_take_is_kept_apart() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let mut writer = PacketWriter::new(0);
+    let (late, early) = (writer.packet(&event(20)), writer.packet(&event(10)));
+    let mut input = pipe(&dir, "cpu0");
+    let mut recorder = tree.start(&["web1"]);
+    recorder.until("recording into");
+    input.write_all(&late).unwrap();
+    input.write_all(b"junk").unwrap();
+    input.write_all(&early).unwrap();
+    drop(input);
+    let output = recorder.end();
+    assert_eq!(output.status.code(), Some(1));
+    let trace = tree.output().join("web1/signal");
+    assert_eq!(fs::read(trace.join("cpu0")).unwrap(), late);
+    assert_eq!(fs::read(trace.join("rejected/cpu0")).unwrap(), early);
+    assert!(PacketHead::parse(&late).unwrap().is_ok());
+}
+
+#[test]
+fn bytes_without_metadata_are_copied() {
+    let tree = Tree::new();
+    let dir = tree.module("web1/blk");
+    let mut input = pipe(&dir, "trace0");
+    let mut recorder = tree.start(&["web1"]);
+    recorder.until("copied as they are");
+    input.write_all(b"anything").unwrap();
+    drop(input);
+    assert!(recorder.end().status.success());
+    let copy = fs::read(tree.output().join("web1/blk/trace0")).unwrap();
+    assert_eq!(copy, b"anything");
+}
+
+#[test]
+fn nothing_to_record() {
+    let tree = Tree::new();
+    for target in ["web1", "web1/signal"] {
+        let output = tree.start(&[target]).end();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(!tree.output().exists());
+    }
+}
