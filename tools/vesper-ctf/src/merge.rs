@@ -43,6 +43,11 @@ impl<'a> Merge<'a> {
         Ok(merge)
     }
 
+    /// Time of the earliest item.
+    pub fn peek(&self) -> Option<u64> {
+        self.heap.peek().map(|Reverse((time, _))| *time)
+    }
+
     /// The earliest item; `None` when all are drained.
     pub fn next<R: Refill>(
         &mut self,

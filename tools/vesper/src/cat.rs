@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vesper cat`: reads the relay files of a module, decodes, and shows.
+//! `vesper cat`: reads the relay files of modules, decodes, and shows.
 
 use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
 
 use vesper_ctf::decoder::{Decoder, Item, Totals};
 use vesper_ctf::merge::{Merge, Refill};
+use vesper_ctf::metadata::Metadata;
 
-use crate::cli;
+use crate::cli::{self, Scope};
+use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
+use crate::record::{Lookup, RecordError};
 use crate::relay::ModuleFiles;
 use crate::sys;
 
@@ -17,46 +22,45 @@ mod follow;
 mod show;
 mod symbols;
 
-use show::Show;
+use show::{Label, Show};
 use symbols::Symbols;
 
 /// What is taken from a file at a time.
 const CHUNK: usize = 64 << 10;
 
-/// What all of it works on.
-struct Session<'a, W: Write> {
+/// One module of those that are shown.
+struct Module {
     files: ModuleFiles,
     decoders: Vec<Decoder>,
     symbols: Symbols,
+    label: Label,
+}
+
+/// What all of it works on.
+struct Session<'a, W: Write> {
+    modules: Vec<Module>,
     show: Show<'a, W>,
 }
 
-/// Shows what a module has recorded. Returns when there is no more for now, or
-/// with `--follow` when the module is gone, or when interrupted.
+/// Shows what modules have recorded. Returns when there is no more for now, or
+/// with `--follow` when the modules are gone, or when interrupted.
 ///
-/// `debugfs` is asked for only if it is needed.
-pub fn run(
+/// `debugfs` and `host` are asked for only if they are needed.
+pub fn run<C: Control>(
     args: &cli::Cat,
     debugfs: impl FnOnce() -> Result<Debugfs>,
+    host: impl FnOnce() -> Result<Host<C>>,
     out: &mut impl Write,
 ) -> Result<()> {
-    let (files, name) = match (&args.from, &args.target) {
-        (Some(dir), _) => (ModuleFiles::open_copy(dir)?, dir.display().to_string()),
-        (None, Some(target)) => (
-            ModuleFiles::open(&debugfs()?, target)?,
-            format!("{}/{}", target.domain, target.module),
-        ),
-        (None, None) => unreachable!("the command line asks for one of the two"),
+    let mut modules = match &args.from {
+        Some(dir) => vec![Module::of_copy(dir)?],
+        None => Module::of_targets(&args.targets, &debugfs()?, host)?,
     };
-    let symbols = Symbols::load(files.metadata_path(), name)?;
-    let show = Show::new(out, args, &symbols.metadata());
-    let mut session = Session {
-        files,
-        decoders: Vec::new(),
-        symbols,
-        show,
-    };
-    session.find_files()?;
+    for module in &mut modules {
+        module.find_files()?;
+    }
+    let show = Show::new(out, args);
+    let mut session = Session { modules, show };
     let shown = if args.follow {
         session.follow()
     } else {
@@ -89,7 +93,58 @@ fn summary(totals: &Totals) -> String {
     line
 }
 
-impl<W: Write> Session<'_, W> {
+impl Module {
+    fn of_copy(dir: &Path) -> Result<Self> {
+        let files = ModuleFiles::open_copy(dir)?;
+        let symbols = Symbols::load(files.metadata_path(), dir.display().to_string())?;
+        // A copy tells by itself where it comes from.
+        let label = Label::of_copy(&symbols.metadata());
+        Ok(Self::new(files, symbols, label))
+    }
+
+    fn of_targets<C: Control>(
+        targets: &[Scope],
+        debugfs: &Debugfs,
+        host: impl FnOnce() -> Result<Host<C>>,
+    ) -> Result<Vec<Self>> {
+        let lookup = Lookup::new(debugfs, host());
+        let mut modules = Vec::new();
+        for Scope { domain, module } in targets {
+            let names = match module {
+                Some(module) => vec![module.clone()],
+                None => debugfs.modules_of(domain).unwrap_or_default(),
+            };
+            if names.is_empty() {
+                return Err(RecordError::Nothing(domain.clone()).into());
+            }
+            for name in names {
+                let files = ModuleFiles::open(debugfs, domain, &name)?;
+                let target = format!("{domain}/{name}");
+                let symbols = Symbols::load(files.metadata_path(), target.clone())?;
+                let metadata = symbols.metadata();
+                let origin = lookup.origin(domain, Some(&metadata));
+                let label = Label::new(domain, &name, &metadata, &origin);
+                modules.push((Self::new(files, symbols, label), lookup.describe(&origin)));
+            }
+        }
+        // Where it matters for the order.
+        if modules.len() > 1 {
+            for (module, time) in &modules {
+                eprintln!("vesper: {}: {time}", module.label);
+            }
+        }
+        Ok(modules.into_iter().map(|(module, _)| module).collect())
+    }
+
+    fn new(files: ModuleFiles, symbols: Symbols, label: Label) -> Self {
+        Self {
+            files,
+            decoders: Vec::new(),
+            symbols,
+            label,
+        }
+    }
+
     /// Opens files that are there by now; true if there are new ones.
     fn find_files(&mut self) -> Result<bool> {
         let before = self.decoders.len();
@@ -100,10 +155,84 @@ impl<W: Write> Session<'_, W> {
         }
         Ok(self.decoders.len() > before)
     }
+}
 
+/// Reads files when what was read before has been shown.
+struct Files<'a>(&'a mut ModuleFiles, Vec<u8>);
+
+impl Refill for Files<'_> {
+    type Error = Error;
+
+    fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
+        if sys::interrupted() {
+            return Ok(false);
+        }
+        let len = self.0.read(number, &mut self.1)?;
+        decoder.push(&self.1[..len]);
+        Ok(len > 0)
+    }
+}
+
+/// The items of one module, in order.
+struct Line<'a, R> {
+    merge: Merge<'a>,
+    source: R,
+    symbols: &'a mut Symbols,
+    metadata: Arc<Metadata>,
+    label: &'a Label,
+}
+
+impl<'a, R: Refill<Error = Error>> Line<'a, R> {
+    fn new(
+        decoders: &'a mut [Decoder],
+        symbols: &'a mut Symbols,
+        label: &'a Label,
+        mut source: R,
+    ) -> Result<Self> {
+        let metadata = symbols.metadata();
+        Ok(Self {
+            merge: Merge::new(decoders, &metadata, &mut source)?,
+            source,
+            symbols,
+            metadata,
+            label,
+        })
+    }
+}
+
+/// Shows all that several modules have, on one time line; `wait` for symbols that
+/// are on their way.
+fn show_all<R: Refill<Error = Error>, W: Write>(
+    mut lines: Vec<Line<'_, R>>,
+    show: &mut Show<'_, W>,
+    wait: bool,
+) -> Result<()> {
+    loop {
+        if !wait && sys::interrupted() {
+            return Ok(());
+        }
+        let time = |line: &Line<'_, R>| {
+            let cycles = line.merge.peek()?;
+            Some(line.label.clock.nanoseconds(cycles))
+        };
+        let times = lines.iter().enumerate();
+        let times = times.filter_map(|(number, line)| Some((time(line)?, number)));
+        let Some((_, number)) = times.min() else {
+            return Ok(());
+        };
+        let line = &mut lines[number];
+        let Some(item) = line.merge.next(&line.metadata, &mut line.source)? else {
+            continue;
+        };
+        line.symbols.look_up(&item, wait);
+        show.item(line.label, &line.symbols.metadata(), &item)?;
+    }
+}
+
+impl<W: Write> Session<'_, W> {
     fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for decoder in &self.decoders {
+        for decoder in self.modules.iter().flat_map(|module| &module.decoders) {
             totals += decoder.totals();
         }
         totals
@@ -111,46 +240,27 @@ impl<W: Write> Session<'_, W> {
 
     /// Everything there is, in order of time.
     fn drain(&mut self) -> Result<()> {
-        struct Files<'a>(&'a mut ModuleFiles, Vec<u8>);
-
-        impl Refill for Files<'_> {
-            type Error = Error;
-
-            fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
-                if sys::interrupted() {
-                    return Ok(false);
-                }
-                let len = self.0.read(number, &mut self.1)?;
-                decoder.push(&self.1[..len]);
-                Ok(len > 0)
-            }
+        let mut lines = Vec::new();
+        for module in &mut self.modules {
+            let source = Files(&mut module.files, vec![0; CHUNK]);
+            let (decoders, symbols) = (&mut module.decoders, &mut module.symbols);
+            lines.push(Line::new(decoders, symbols, &module.label, source)?);
         }
-
-        let mut source = Files(&mut self.files, vec![0; CHUNK]);
-        let metadata = self.symbols.metadata();
-        let mut merge = Merge::new(&mut self.decoders, &metadata, &mut source)?;
-        while !sys::interrupted() {
-            let Some(item) = merge.next(&metadata, &mut source)? else {
-                break;
-            };
-            self.symbols.look_up(&item, false);
-            self.show.item(&self.symbols.metadata(), &item)?;
-        }
+        show_all(lines, &mut self.show, false)?;
         self.finish()
     }
 
     /// What is left over when nothing more will come.
     fn finish(&mut self) -> Result<()> {
-        let metadata = self.symbols.metadata();
         // After Ctrl-C the rest of a packet is still in the file.
         if !sys::interrupted() {
-            let left: Vec<Item> = self
-                .decoders
-                .iter_mut()
-                .filter_map(Decoder::finish)
-                .collect();
-            for item in &left {
-                self.show.item(&metadata, item)?;
+            for module in &mut self.modules {
+                let metadata = module.symbols.metadata();
+                let left = module.decoders.iter_mut().filter_map(Decoder::finish);
+                let left: Vec<Item> = left.collect();
+                for item in &left {
+                    self.show.item(&module.label, &metadata, item)?;
+                }
             }
         }
         self.show.flush()

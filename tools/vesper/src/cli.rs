@@ -79,7 +79,7 @@ pub enum Command {
     /// Neither may be live. Their files go.
     Reap(Reap),
 
-    /// Show the records of a module, oldest first.
+    /// Show the records of modules, oldest first.
     ///
     /// Reading takes the records out of the buffers: each is shown once.
     Cat(Cat),
@@ -210,10 +210,10 @@ pub struct Reap {
 /// Arguments of `vesper cat`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Cat {
-    /// The guest and the module.
-    #[arg(value_name = "DOMAIN/MODULE", value_parser = target)]
+    /// Modules, or guests with all their modules.
+    #[arg(value_name = "DOMAIN[/MODULE]", value_parser = scope)]
     #[arg(required_unless_present = "from", conflicts_with = "from")]
-    pub target: Option<Target>,
+    pub targets: Vec<Scope>,
     /// Read a copy of a module's directory instead.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
@@ -239,15 +239,6 @@ pub struct Stat {
     pub json: Json,
 }
 
-/// A module of a guest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// The guest.
-    pub domain: String,
-    /// The module.
-    pub module: String,
-}
-
 /// A guest, or a module of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
@@ -260,12 +251,6 @@ pub struct Scope {
 fn name(text: &str) -> Result<String, String> {
     let name = check_name(text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(name.to_owned())
-}
-
-fn target(text: &str) -> Result<Target, String> {
-    let Scope { domain, module } = scope(text)?;
-    let module = module.ok_or("a guest and a module are needed, as in web1/signal")?;
-    Ok(Target { domain, module })
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -350,11 +335,10 @@ mod tests {
             parse("vesper cat web1/signal --follow"),
             Ok(Command::Cat(Cat { follow: true, .. }))
         ));
-        assert!(parse("vesper cat web1@1/signal@12").is_ok());
+        assert!(parse("vesper cat web1@1/signal@12 web2").is_ok());
         assert!(parse("vesper reap web1@1").is_ok());
         assert!(parse("vesper reap web1/signal@12").is_ok());
         for bad in [
-            "vesper cat web1",
             "vesper cat web1/",
             "vesper cat /signal",
             "vesper cat a/b/c",

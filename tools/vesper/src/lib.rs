@@ -47,7 +47,7 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Reap(args) => commands::reap(&host()?, args, out),
         Command::Cat(args) => {
             catch_interrupts()?;
-            cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), out)
+            cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), host, out)
         }
         Command::Record(args) => {
             let debugfs = Debugfs::find(cli.debugfs.as_deref())?;

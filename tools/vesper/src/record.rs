@@ -32,7 +32,8 @@ mod stream;
 mod watch;
 
 pub use error::RecordError;
-use lookup::Lookup;
+pub(crate) use lookup::Lookup;
+pub(crate) use origin::Origin;
 use source::Source;
 use stream::Totals;
 use watch::Watch;

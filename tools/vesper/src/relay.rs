@@ -12,10 +12,9 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::poll::PollFlags;
 use vesper_abi::bindings::VESPER_POSITION_ENDED;
 
-use crate::cli::Target;
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::sys;
@@ -82,8 +81,8 @@ pub(crate) struct ModuleFiles {
 
 impl ModuleFiles {
     /// Looks whether there is such a module.
-    pub(crate) fn open(debugfs: &Debugfs, target: &Target) -> Result<Self> {
-        let dir = debugfs.module(&target.domain, &target.module);
+    pub(crate) fn open(debugfs: &Debugfs, domain: &str, module: &str) -> Result<Self> {
+        let dir = debugfs.module(domain, module);
         match fs::metadata(&dir) {
             Ok(found) if found.is_dir() => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -91,8 +90,8 @@ impl ModuleFiles {
             }
             _ => {
                 return Err(Error::NoFiles {
-                    domain: target.domain.clone(),
-                    module: target.module.clone(),
+                    domain: domain.to_owned(),
+                    module: module.to_owned(),
                     root: debugfs.root().to_owned(),
                     known: debugfs.modules().unwrap_or_default(),
                 });
@@ -207,28 +206,9 @@ impl ModuleFiles {
         }
     }
 
-    /// Waits until a file has something or comes to its end; gives the numbers
-    /// of those files.
-    pub(crate) fn wait(&mut self, timeout_ms: u16) -> nix::Result<Vec<usize>> {
-        let live: Vec<usize> = (0..self.files.len())
-            .filter(|&n| !self.files[n].ended)
-            .collect();
-        let fd = |n: &usize| PollFd::new(self.files[*n].as_fd(), PollFlags::POLLIN);
-        let mut fds: Vec<PollFd<'_>> = live.iter().map(fd).collect();
-        match poll(&mut fds, PollTimeout::from(timeout_ms)) {
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            result => result?,
-        };
-        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
-        let woken: Vec<(usize, PollFlags)> = live.into_iter().zip(fds.iter().map(events)).collect();
-        let mut ready = Vec::new();
-        for (number, events) in woken {
-            self.note(number, events);
-            if !events.is_empty() {
-                ready.push(number);
-            }
-        }
-        Ok(ready)
+    /// Numbers of the files that are not at their end.
+    pub(crate) fn live(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.files.len()).filter(|&number| !self.files[number].ended)
     }
 
     /// To be asked after a read that gave nothing: whether that looks like the

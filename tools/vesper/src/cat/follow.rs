@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vesper cat --follow`: shows records as they arrive, until the module is
-//! unloaded and its files are drained.
+//! `vesper cat --follow`: shows records as they arrive, until the modules are
+//! unloaded and their files are drained.
 
-use std::convert::Infallible;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use vesper_ctf::decoder::Decoder;
-use vesper_ctf::merge::{Merge, Refill};
+use vesper_ctf::merge::Refill;
 
-use super::{Session, CHUNK};
+use super::{show_all, Line, Module, Session, CHUNK};
 use crate::error::{Error, Result};
 use crate::sys;
 
@@ -27,9 +28,9 @@ const IDLE: Duration = Duration::from_millis(50);
 struct Nothing;
 
 impl Refill for Nothing {
-    type Error = Infallible;
+    type Error = Error;
 
-    fn refill(&mut self, _: usize, _: &mut Decoder) -> std::result::Result<bool, Infallible> {
+    fn refill(&mut self, _: usize, _: &mut Decoder) -> Result<bool> {
         Ok(false)
     }
 }
@@ -39,27 +40,32 @@ impl<W: Write> Session<'_, W> {
         let mut scanned = Instant::now();
         let mut buffer = vec![0; CHUNK];
         while !sys::interrupted() {
-            let waited = self.files.wait(TICK_MS);
-            let ready = waited.map_err(|errno| Error::Ioctl {
-                what: "waiting for records".into(),
-                errno,
-            })?;
+            let ready = self.wait()?;
             let quiet = ready.is_empty();
-            let numbers = if quiet {
-                // A file may end without a word; ask each.
-                (0..self.decoders.len()).collect()
-            } else {
-                ready
-            };
-            let got = self.take(&numbers, &mut buffer)?;
+            let mut got = false;
+            for (number, module) in self.modules.iter_mut().enumerate() {
+                let files = if quiet {
+                    // A file may end without a word; ask each.
+                    (0..module.decoders.len()).collect()
+                } else {
+                    let own = ready.iter().filter(|(of, _)| *of == number);
+                    own.map(|(_, file)| *file).collect::<Vec<_>>()
+                };
+                got |= module.take(&files, &mut buffer)?;
+            }
             self.show_batch()?;
-            if quiet || scanned.elapsed() >= RESCAN || self.files.all_ended() {
+            let all_ended = self.modules.iter().all(|module| module.files.all_ended());
+            if quiet || scanned.elapsed() >= RESCAN || all_ended {
                 scanned = Instant::now();
                 // Order matters: files that are new when all others have ended
                 // are found here, before that is looked at.
-                let new = self.find_files()?;
-                let gone = self.files.is_removed() || !self.decoders.is_empty();
-                if !new && gone && self.files.all_ended() {
+                let mut over = true;
+                for module in &mut self.modules {
+                    let new = module.find_files()?;
+                    let gone = module.files.is_removed() || !module.decoders.is_empty();
+                    over &= !new && gone && module.files.all_ended();
+                }
+                if over {
                     break;
                 }
             } else if !got {
@@ -69,6 +75,49 @@ impl<W: Write> Session<'_, W> {
         self.finish()
     }
 
+    /// Waits until there is something to be read; says in which modules' files.
+    fn wait(&mut self) -> Result<Vec<(usize, usize)>> {
+        let live = |(of, module): (usize, &Module)| -> Vec<_> {
+            module.files.live().map(|number| (of, number)).collect()
+        };
+        let live: Vec<(usize, usize)> = self.modules.iter().enumerate().flat_map(live).collect();
+        let fd = |&(of, number): &(usize, usize)| {
+            PollFd::new(self.modules[of].files.fd(number), PollFlags::POLLIN)
+        };
+        let mut fds: Vec<PollFd<'_>> = live.iter().map(fd).collect();
+        match poll(&mut fds, PollTimeout::from(TICK_MS)) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(errno) => {
+                let what = "waiting for records".into();
+                return Err(Error::Ioctl { what, errno });
+            }
+        }
+        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
+        let events: Vec<PollFlags> = fds.iter().map(events).collect();
+        let mut ready = Vec::new();
+        for ((of, number), events) in live.into_iter().zip(events) {
+            if !events.is_empty() {
+                self.modules[of].files.note(number, events);
+                ready.push((of, number));
+            }
+        }
+        Ok(ready)
+    }
+
+    /// Shows what has been read, in order of time, and sends it on its way.
+    fn show_batch(&mut self) -> Result<()> {
+        let mut lines = Vec::new();
+        for module in &mut self.modules {
+            let (decoders, symbols) = (&mut module.decoders, &mut module.symbols);
+            lines.push(Line::new(decoders, symbols, &module.label, Nothing)?);
+        }
+        show_all(lines, &mut self.show, true)?;
+        self.show.flush()
+    }
+}
+
+impl Module {
     /// Reads what the files have; true if there was anything.
     fn take(&mut self, numbers: &[usize], buffer: &mut [u8]) -> Result<bool> {
         let mut got = false;
@@ -93,19 +142,5 @@ impl<W: Write> Session<'_, W> {
             got |= taken > 0;
         }
         Ok(got)
-    }
-
-    /// Shows what has been read, in order of time, and sends it on its way.
-    fn show_batch(&mut self) -> Result<()> {
-        let metadata = self.symbols.metadata();
-        let Ok(mut merge) = Merge::new(&mut self.decoders, &metadata, &mut Nothing);
-        loop {
-            let Ok(item) = merge.next(&metadata, &mut Nothing);
-            let Some(item) = item else {
-                return self.show.flush();
-            };
-            self.symbols.look_up(&item, true);
-            self.show.item(&self.symbols.metadata(), &item)?;
-        }
     }
 }

@@ -16,39 +16,65 @@ use vesper_ctf::record::{elements, Record, Value};
 use crate::cli;
 use crate::error::Result;
 use crate::json::write_line;
+use crate::record::Origin;
 use crate::time;
+
+/// Where the records of a module come from, and when.
+pub(super) struct Label {
+    domain: String,
+    module: String,
+    boot_id: String,
+    /// Times are on the wall clock of this.
+    pub(super) clock: Clock,
+}
+
+impl Label {
+    /// A module on this host.
+    pub(super) fn new(domain: &str, module: &str, metadata: &Metadata, origin: &Origin) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            module: module.to_owned(),
+            boot_id: env(metadata, &["boot_id"]),
+            clock: origin
+                .guess()
+                .map_or_else(|| metadata.clock(), |block| block.clock),
+        }
+    }
+
+    /// What a copy says of itself.
+    pub(super) fn of_copy(metadata: &Metadata) -> Self {
+        Self {
+            domain: env(metadata, &["domain", "hostname"]),
+            module: env(metadata, &["module"]),
+            boot_id: env(metadata, &["boot_id"]),
+            clock: metadata.clock(),
+        }
+    }
+}
+
+impl std::fmt::Display for Label {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.domain, self.module)
+    }
+}
 
 /// Prints items.
 pub(super) struct Show<'a, W: Write> {
     out: BufWriter<&'a mut W>,
-    domain: String,
-    module: String,
     json: bool,
     zone: TimeZone,
-    clock: Clock,
 }
 
 impl<'a, W: Write> Show<'a, W> {
-    pub(super) fn new(out: &'a mut W, args: &cli::Cat, metadata: &Metadata) -> Self {
-        let (domain, module) = match &args.target {
-            Some(target) => (target.domain.clone(), target.module.clone()),
-            // A copy tells by itself where it comes from.
-            None => (
-                origin(metadata, &["domain", "hostname"]),
-                origin(metadata, &["module"]),
-            ),
-        };
+    pub(super) fn new(out: &'a mut W, args: &cli::Cat) -> Self {
         Self {
             out: BufWriter::new(out),
-            domain,
-            module,
             json: args.json.json,
             zone: if args.utc {
                 TimeZone::UTC
             } else {
                 TimeZone::system()
             },
-            clock: metadata.clock(),
         }
     }
 
@@ -57,29 +83,28 @@ impl<'a, W: Write> Show<'a, W> {
     }
 
     /// Prints one item. `metadata` describes it or extends what does.
-    pub(super) fn item(&mut self, metadata: &Metadata, item: &Item) -> Result<()> {
+    pub(super) fn item(&mut self, label: &Label, metadata: &Metadata, item: &Item) -> Result<()> {
         if self.json {
-            let object = self.object(metadata, item);
+            let object = object(label, metadata, item);
             write_line(&mut self.out, &object)?;
         } else {
-            let text = self.text(metadata, item);
+            let text = self.text(label, metadata, item);
             self.out.write_all(text.as_bytes())?;
         }
         Ok(())
     }
 
-    fn text(&self, metadata: &Metadata, item: &Item) -> String {
+    fn text(&self, label: &Label, metadata: &Metadata, item: &Item) -> String {
         let mut out = String::new();
         let note = match &item.kind {
             ItemKind::Record(record, packet) => {
-                let ns = self.clock.nanoseconds(item.timestamp);
+                let ns = label.clock.nanoseconds(item.timestamp);
                 match time::wall_clock(ns, &self.zone) {
                     Some(time) => out += &time,
                     None => out += &format!("tsc {}", item.timestamp),
                 }
                 let name = Escaped(&record.class.name);
-                let (domain, module) = (&self.domain, &self.module);
-                out += &format!(" {domain}/{module} cpu{} {name}:", item.cpu);
+                out += &format!(" {label} cpu{} {name}:", item.cpu);
                 write_fields(&mut out, metadata, record, packet);
                 return out;
             }
@@ -92,38 +117,44 @@ impl<'a, W: Write> Show<'a, W> {
         out += &format!("[cpu{}: {note}]\n", item.cpu);
         out
     }
+}
 
-    fn object(&self, metadata: &Metadata, item: &Item) -> Json {
-        let mut object = Map::new();
-        let mut put = |key: &str, value: Json| object.insert(key.to_owned(), value);
-        put("domain", json!(self.domain));
-        put("module", json!(self.module));
-        put("cpu", json!(item.cpu));
-        match &item.kind {
-            ItemKind::Record(record, packet) => {
-                let ns = self.clock.nanoseconds(item.timestamp);
-                put("time", json!(time::rfc3339(ns)));
-                put("timestamp_ns", number(ns));
-                put("cycles", json!(item.timestamp));
-                put("event", lossy(&record.class.name));
-                put("fields", object_fields(metadata, record, packet));
-            }
-            ItemKind::Lost(count) => drop(put("lost", json!(count))),
-            ItemKind::LostBefore(count) => drop(put("lost_before", json!(count))),
-            ItemKind::Missing(count) => drop(put("packets_missing", json!(count))),
-            ItemKind::Stream(error) => drop(put("error", json!(error.to_string()))),
-            ItemKind::RecordError(error) => drop(put("error", json!(error.to_string()))),
-        }
-        Json::Object(object)
+fn object(label: &Label, metadata: &Metadata, item: &Item) -> Json {
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Json| object.insert(key.to_owned(), value);
+    put("domain", json!(label.domain));
+    put("module", json!(label.module));
+    if label.boot_id != NONE {
+        put("boot_id", json!(label.boot_id));
     }
+    put("cpu", json!(item.cpu));
+    match &item.kind {
+        ItemKind::Record(record, packet) => {
+            let ns = label.clock.nanoseconds(item.timestamp);
+            put("time", json!(time::rfc3339(ns)));
+            put("timestamp_ns", number(ns));
+            put("cycles", json!(item.timestamp));
+            put("event", lossy(&record.class.name));
+            put("fields", object_fields(metadata, record, packet));
+        }
+        ItemKind::Lost(count) => drop(put("lost", json!(count))),
+        ItemKind::LostBefore(count) => drop(put("lost_before", json!(count))),
+        ItemKind::Missing(count) => drop(put("packets_missing", json!(count))),
+        ItemKind::Stream(error) => drop(put("error", json!(error.to_string()))),
+        ItemKind::RecordError(error) => drop(put("error", json!(error.to_string()))),
+    }
+    Json::Object(object)
 }
 
 /// The first of these values of the environment that is there, harmless.
-fn origin(metadata: &Metadata, names: &[&str]) -> String {
+fn env(metadata: &Metadata, names: &[&str]) -> String {
     let mut values = names.iter().filter_map(|name| metadata.env_text(name));
-    let value = values.find(|value| !value.is_empty()).unwrap_or(b"-");
-    Escaped(value).to_string()
+    let value = values.find(|value| !value.is_empty());
+    Escaped(value.unwrap_or(NONE.as_bytes())).to_string()
 }
+
+/// Instead of a value that the metadata do not have.
+const NONE: &str = "-";
 
 /// Fields behind each other, then the elements of each list of labels (a call
 /// stack) on lines of their own.

@@ -18,7 +18,7 @@ use crate::timeline::{Reading, Scaling};
 const HOST: &str = "host";
 
 /// What is the same for all guests.
-pub(super) struct Lookup<C> {
+pub(crate) struct Lookup<C> {
     /// Where debugfs is mounted.
     debugfs: PathBuf,
     /// The control device, if it can be used.
@@ -30,7 +30,7 @@ pub(super) struct Lookup<C> {
 }
 
 impl<C: Control> Lookup<C> {
-    pub(super) fn new(debugfs: &Debugfs, control: Result<Host<C>>) -> Self {
+    pub(crate) fn new(debugfs: &Debugfs, control: Result<Host<C>>) -> Self {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let boot_id = boot_id.unwrap_or_default();
         let host = nix::unistd::gethostname().unwrap_or_default();
@@ -44,7 +44,7 @@ impl<C: Control> Lookup<C> {
     }
 
     /// Origin of the records of a module of `domain`.
-    pub(super) fn origin(&self, domain: &str, metadata: Option<&Metadata>) -> Origin {
+    pub(crate) fn origin(&self, domain: &str, metadata: Option<&Metadata>) -> Origin {
         let (clock, boot_id) = described(metadata);
         Origin {
             time: self.time(domain, boot_id),
@@ -83,7 +83,7 @@ impl<C: Control> Lookup<C> {
     }
 
     /// A sentence about its time.
-    pub(super) fn describe(&self, origin: &Origin) -> String {
+    pub(crate) fn describe(&self, origin: &Origin) -> String {
         let Some(block) = origin.guess() else {
             return "no metadata: its bytes are copied as they are".into();
         };

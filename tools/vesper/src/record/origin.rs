@@ -10,7 +10,7 @@ use crate::timeline::{Reading, Scaling};
 
 /// Where a guest's time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Time {
+pub(crate) enum Time {
     /// The host's clocks, by what KVM knows of the guest's counter.
     Host(Scaling, Reading),
     /// The guest's own wall clock; and why.
@@ -19,30 +19,30 @@ pub(super) enum Time {
 
 /// What a trace says of where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Origin {
+pub(crate) struct Origin {
     /// Name of the guest on this host.
-    pub(super) domain: String,
+    pub(crate) domain: String,
     /// This host's name.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// This host's boot id, in bytes: the mark of its time line.
-    pub(super) time_line: [u8; 16],
+    pub(crate) time_line: [u8; 16],
     /// Where the time comes from.
-    pub(super) time: Time,
+    pub(crate) time: Time,
     /// The clock as the guest describes it.
-    pub(super) clock: Option<Clock>,
+    pub(crate) clock: Option<Clock>,
     /// The guest's boot id, if it has a proper one.
-    pub(super) boot_id: Option<[u8; 16]>,
+    pub(crate) boot_id: Option<[u8; 16]>,
 }
 
 /// The clock of a trace, and the guest's boot id.
-pub(super) fn described(metadata: Option<&Metadata>) -> (Option<Clock>, Option<[u8; 16]>) {
+pub(crate) fn described(metadata: Option<&Metadata>) -> (Option<Clock>, Option<[u8; 16]>) {
     let clock = metadata.map(Metadata::clock);
     let boot_id = metadata.and_then(|metadata| parse_uuid(metadata.env_text("boot_id")?));
     (clock, boot_id)
 }
 
 /// The bytes of a UUID in its text form.
-pub(super) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
+pub(crate) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
     let digits: Vec<u8> = text
         .iter()
         .filter(|&&b| b != b'-')
@@ -60,7 +60,7 @@ pub(super) fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
 
 impl Origin {
     /// What the environment of the trace gets.
-    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let time = match self.time {
             Time::Host(..) => "host",
             Time::Guest(_) => "guest",
@@ -73,7 +73,7 @@ impl Origin {
     }
 
     /// The clock as far as it is known at the beginning.
-    pub(super) fn guess(&self) -> Option<ClockBlock> {
+    pub(crate) fn guess(&self) -> Option<ClockBlock> {
         match &self.time {
             Time::Host(_, first) => self.block(first),
             Time::Guest(_) => self.block(&Reading {
@@ -85,7 +85,7 @@ impl Origin {
     }
 
     /// The clock, when the host's clocks have been read again.
-    pub(super) fn block(&self, last: &Reading) -> Option<ClockBlock> {
+    pub(crate) fn block(&self, last: &Reading) -> Option<ClockBlock> {
         let own = self.clock.as_ref()?;
         Some(match &self.time {
             Time::Host(scaling, first) => {

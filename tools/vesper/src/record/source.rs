@@ -140,8 +140,7 @@ impl Source {
 
     /// The relay files that there is something to be had from.
     pub(super) fn live(&self) -> impl Iterator<Item = usize> + '_ {
-        let files = self.files.list().iter().enumerate();
-        files.filter_map(|(number, file)| (!file.is_closed()).then_some(number))
+        self.files.live()
     }
 
     /// The relay files.
