@@ -14,7 +14,7 @@ UDEVRULESDIR ?= /etc/udev/rules.d
 export KERNEL V W
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules_install probes_install tools install guest demo selftests test soak qtest \
+.PHONY: help setup modules modules_install probes_install tools install guest demo selftests newer test soak qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -30,6 +30,7 @@ ifdef KDIR
 	$(MAKE) -C $(KDIR) M=$(TOP) modules
 else
 	@env/setup root kernel
+	@env/lib/modules-for
 	@$(IN_ROOT) bash -c 'make -j$$(nproc) -C $(ROOT_KDIR) M=$(TOP) \
 		CONFIG_VESPER_SELFTESTS=m modules'
 endif
@@ -74,6 +75,9 @@ demo: guest tools selftests ## the main job, shown step by step
 selftests: ## programs that the selftests need
 	@env/setup root
 	@$(IN_ROOT) make -C selftests
+
+newer: modules
+	@$(IN_ROOT) make -C selftests newer
 
 test: guest tools selftests ## every test, or the selftests T=...; the last line has the totals
 	@env/test $(T)

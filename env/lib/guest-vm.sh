@@ -5,6 +5,10 @@
 # pid, qmp.sock, agent.{in,out}, console (a link to the log). Sourced.
 
 state=/run/vesper
+# Where what is for guests has been built, if not here: for another kernel.
+guest_top=${GUEST_TOP:-$VESPER_TOP}
+# Kernels that look for errors are slow: so many times longer anything may take.
+slow=${TIME_SCALE:-1}
 
 fail() {
 	echo "guest-vm: $1" >&2
@@ -26,7 +30,7 @@ guest_list() {
 
 guest_start() {
 	local name=${1:?no name} append='' smp=1 mem=512 domain='' options='' device=1 user='' bus=''
-	local initramfs=$VESPER_TOP/build/guest.cpio kernel='' wait=180 dir log args=()
+	local initramfs=$guest_top/build/guest.cpio kernel=$guest_top/build/guest.vmlinuz wait=180 dir log args=()
 	local qemu=/opt/vesper/qemu
 	shift
 	while (($#)); do
@@ -61,7 +65,6 @@ guest_start() {
 	! running "$name" || fail "guest '$name' is running already"
 	[[ -e $initramfs ]] || fail "no initramfs $initramfs: run 'make guest' first"
 	[[ -c /dev/kvm ]] || fail "no /dev/kvm here: run this inside the host VM (env/host-vm)"
-	kernel=${kernel:-/usr/lib/modules/$(cat /opt/vesper/kernel/release)/vmlinuz}
 
 	dir=$state/$name
 	log=${VESPER_LOG:-/tmp}
@@ -158,6 +161,7 @@ guest_exec() {
 		limit=$2
 		shift 2
 	fi
+	limit=$((limit * slow))
 	name=$1
 	shift
 	need_running "$name"
@@ -175,7 +179,7 @@ guest_put() {
 	{
 		printf 'PUT %s %s %s\n' "$id" "$(stat -L -c %s "$file")" "$path"
 		cat "$file"
-	} | request "$name" 120 "$id" || status=$?
+	} | request "$name" $((120 * slow)) "$id" || status=$?
 	return "$status"
 }
 
@@ -183,7 +187,7 @@ guest_qmp() {
 	need_running "$1"
 	# The reader ends at the answer; events may come before it.
 	# shellcheck disable=SC2016 # expanded by the inner shell
-	timeout 30 bash -c '
+	timeout $((30 * slow)) bash -c '
 		coproc SOCK { exec socat - "UNIX-CONNECT:$1"; }
 		trap "kill -KILL $SOCK_PID" EXIT
 		printf "%s\n" "{\"execute\": \"qmp_capabilities\"}" "${@:2}" >&"${SOCK[1]}"
@@ -218,7 +222,7 @@ guest_stop() {
 	running "$1" || return 0
 	# No reply comes: the guest goes down at once.
 	guest_exec --timeout 5 "$1" 'sync; poweroff -f' >/dev/null 2>&1 || true
-	await_end "$1" 20 || guest_kill "$1"
+	await_end "$1" $((20 * slow)) || guest_kill "$1"
 }
 
 guest_kill() {
@@ -229,5 +233,5 @@ guest_kill() {
 	fi
 	running "$1" || return 0
 	kill -KILL "$(<"$state/$1/pid")"
-	await_end "$1" 20 || fail "QEMU of guest '$1' does not die"
+	await_end "$1" $((20 * slow)) || fail "QEMU of guest '$1' does not die"
 }

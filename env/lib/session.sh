@@ -15,6 +15,16 @@ session_file() {
 	} >"$VESPER_LOG/session"
 }
 
+# session_append ACCEL: the words for the kernel command line. no_timer_check: on a
+# machine that is busy an emulated kernel may find its timer too slow, and panic.
+# With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not
+# say that it has.
+session_append() {
+	local words="panic=-1 ignore_loglevel no_timer_check $APPEND"
+	[[ $RELEASE != *-rt-* || $1 != tcg* ]] || words+=' setcpuid=constant_tsc'
+	printf '%s\n' "$words"
+}
+
 # session_limited CMD...: run it for at most LIMIT seconds (0: for ever).
 session_limited() {
 	if ((LIMIT)); then

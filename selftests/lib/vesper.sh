@@ -7,6 +7,10 @@
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 PATH=$TOP/build/bin:$TOP/selftests/tools:$PATH
+# Where host modules and what is for guests were built: elsewhere if for a kernel
+# that is not the other side's.
+HOST_TOP=${HOST_TOP:-$TOP}
+export GUEST_TOP=${GUEST_TOP:-$TOP}
 RELAY=/sys/kernel/debug/vesper
 GUEST=${GUEST:-web1}
 # A directory of the test's own, which the runner made and removes.
@@ -45,7 +49,7 @@ expect_status() { # STATUS COMMAND...
 
 # Waits until a command succeeds. The limit only bounds a test that fails.
 wait_for() { # SECONDS WHAT COMMAND...
-	local end=$((SECONDS + $1)) what=$2
+	local end=$((SECONDS + $1 * ${TIME_SCALE:-1})) what=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		((SECONDS < end)) || fail "waited in vain for: $what"
@@ -56,12 +60,22 @@ wait_for() { # SECONDS WHAT COMMAND...
 # ---- host and guests --------------------------------------------------------
 
 host_setup() {
-	[[ -d /sys/module/vesper_host ]] || insmod "$TOP/host/vesper_host.ko" || return 1
+	[[ -d /sys/module/vesper_host ]] || insmod "$HOST_TOP/host/vesper_host.ko" || return 1
+	place host cat /sys/module/vesper_host/sections/.text
 	guest_running "$GUEST" || guest_start "$GUEST" --smp 2
 }
 
 guest_start() { # NAME [OPTIONS OF guest-vm start...]
-	"$TOP/env/guest-vm" start "$@"
+	"$TOP/env/guest-vm" start "$@" || return
+	place guest guest_exec "$1" "cat /sys/module/vesper_guest/sections/.text"
+}
+
+# Writes down where the code of a module is, for env/coverage/run.
+place() { # SIDE COMMAND
+	local side=$1 address
+	shift
+	[[ -n ${COVERAGE:-} ]] || return 0
+	! address=$("$@" 2>/dev/null) || echo "$side $address" >>"$VESPER_LOG/places"
 }
 
 guest_exec() { # NAME COMMAND
@@ -123,9 +137,9 @@ own_guests_end() {
 
 # ---- probes and their files -------------------------------------------------
 
-SEQ=$TOP/selftests/modules/vesper_seq/vesper_seq.ko
+SEQ=$GUEST_TOP/selftests/modules/vesper_seq/vesper_seq.ko
 # shellcheck disable=SC2034 # used by the tests
-SIGNAL=$TOP/probes/signal/signal.ko
+SIGNAL=$GUEST_TOP/probes/signal/signal.ko
 
 # Loads the probe that numbers its records, under its own name.
 load_seq() { # PARAM=VALUE...

@@ -7,7 +7,7 @@
 # kernel-log: host 1 web1: the host's modules are older
 . lib/vesper.sh
 
-NEWER=$TOP/build/newer/guest/vesper_guest.ko
+NEWER=$GUEST_TOP/build/newer/guest/vesper_guest.ko
 state() { vesper domains | awk -v name="$GUEST" '$1 == name'; }
 ready() { [[ $(state) == *" ready "* ]]; }
 refused() { [[ $(state) == *" other version "* ]]; }

@@ -21,10 +21,10 @@ expect_match "truncated image" "$OUTPUT" 'ENOEXEC'
 nothing_left
 
 # Made for another kernel: refused on the host, both versions named.
-sed 's/vermagic=7\.3\.4/vermagic=6.6.6/' "$SEQ" >"$VESPER_WORK/other.ko"
+sed 's/vermagic=7.[0-9]/vermagic=6.6/' "$SEQ" >"$VESPER_WORK/other.ko"
 expect_status 1 vesper load "$GUEST" "$VESPER_WORK/other.ko"
-expect_match "the module's version" "$OUTPUT" '6\.6\.6'
-expect_match "the guest's version" "$OUTPUT" '7\.3\.4'
+expect_match "the module's version" "$OUTPUT" '6\.6\.'
+expect_match "the guest's version" "$OUTPUT" '7\.[0-9]'
 nothing_left
 
 # A parameter the module cannot take: its init fails with EINVAL.

@@ -8,8 +8,8 @@
 # What it takes, on a disk: the agent's port would need its time for that.
 mkdir "$VESPER_WORK/kexec"
 cp "$TOP/selftests/tools/kexec_self" "$VESPER_WORK/kexec/"
-cp "/usr/lib/modules/$(uname -r)/vmlinuz" "$VESPER_WORK/kexec/"
-cp "$TOP/build/guest.cpio" "$VESPER_WORK/kexec/initrd"
+cp "$GUEST_TOP/build/guest.vmlinuz" "$VESPER_WORK/kexec/vmlinuz"
+cp "$GUEST_TOP/build/guest.cpio" "$VESPER_WORK/kexec/initrd"
 tar -C "$VESPER_WORK/kexec" -cf "$VESPER_WORK/disk" . || fail "tar"
 own_guest successor --smp 2 --mem 768 -- \
 	-drive "if=none,id=disk,format=raw,readonly=on,file=$VESPER_WORK/disk" \

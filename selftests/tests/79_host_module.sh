@@ -23,7 +23,7 @@ cat "$RELAY/$GUEST"/vesper_seq/* >/dev/null 2>&1
 for _ in 1 2; do
 	rmmod vesper_host || fail "an idle vesper_host cannot be removed: $(lsmod | grep vesper)"
 	[[ ! -e /dev/vesper && ! -e $RELAY ]] || fail "something is left of it"
-	insmod "$TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
+	insmod "$HOST_TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
 done
 guest_start "$GUEST" --smp 2 || fail "no guest after that"
 still_works

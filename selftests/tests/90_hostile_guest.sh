@@ -13,7 +13,7 @@
 MESSAGES=${MESSAGES:-20000}
 SEED=${SEED:-$RANDOM$RANDOM}
 EVIL=hostile
-HOSTILE=$TOP/selftests/modules/vesper_hostile/vesper_hostile.ko
+HOSTILE=$GUEST_TOP/selftests/modules/vesper_hostile/vesper_hostile.ko
 REPORT=/sys/kernel/debug/vesper_hostile/report
 
 unload_on_exit vesper_seq
@@ -44,7 +44,8 @@ ask() {
 	done
 }
 
-guest_start $EVIL --smp 2 || fail "no guest"
+guest_start $EVIL --smp 2 --no-autoload || fail "no guest"
+! guest_exec $EVIL lsmod | grep -q '^vesper_guest ' || fail "the guest's own driver was loaded"
 guest_put $EVIL "$HOSTILE" /tmp/vesper_hostile.ko
 load_seq subbuf_size=4096 n_subbufs=64 len=50
 
@@ -53,7 +54,7 @@ for cpu in 0 1; do
 	consume_into "$(relay_file vesper_seq $cpu)" "$VESPER_WORK/copy/stream$cpu" &
 	consumers+=($!)
 done
-guest_exec $EVIL "rmmod vesper_guest && insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES" || fail "insmod"
+guest_exec $EVIL "insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES" || fail "insmod"
 drain &
 JOBS+=($!)
 ask &

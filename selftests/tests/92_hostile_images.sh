@@ -68,9 +68,9 @@ refused 3 'ENOEXEC' 'dmesg' shstrndx.ko --name vesper_seq
 # For another machine, for another kernel, for a kernel with other symbols.
 damage arm.ko 18 '\xb7\x00'
 refused 1 'AArch64|aarch64|arm64' "build it for the guest's kernel" arm.ko
-sed 's/vermagic=7\.3\.4/vermagic=6.6.6/' "$SEQ" >other.ko
-refused 1 '6\.6\.6.*7\.3\.4' 'headers of the guest' other.ko
-sed 's/vermagic=7\.3\.4/vermagik=6.6.6/' "$SEQ" >none.ko
+sed 's/vermagic=7.[0-9]/vermagic=6.6/' "$SEQ" >other.ko
+refused 1 '6\.6\..*7\.[0-9]' 'headers of the guest' other.ko
+sed 's/vermagic=7.[0-9]/vermagik=6.6/' "$SEQ" >none.ko
 refused 3 'ENOEXEC' 'damaged|for which kernel' none.ko
 sed 's/vesper_channel_open/vesper_channel_opfn/g' "$SEQ" >symbol.ko
 refused 3 'ENOENT.*symbol' 'load the modules it depends on' symbol.ko

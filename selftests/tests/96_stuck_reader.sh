@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # A reader that sits in read() for ever, in the middle of the copy, holds up
 # nobody: not other guests, not other channels of the same guest, not the guest
-# itself, nor its end. What it kept goes with it.
+# itself, nor its end. What it kept goes with it. One that a debugger holds at its
+# read() does not even hold up other readers of the file.
 . lib/vesper.sh
 
 OTHER=web2
@@ -36,6 +37,15 @@ others_work() {
 vesper load $OTHER "$SEQ" n_subbufs=8 switch_ms=20 || fail "load"
 on_other "echo 0 20 urgent >/sys/kernel/debug/vesper_seq/write"
 file=$RELAY/$OTHER/vesper_seq/cpu0
+
+held() { grep -qs 'State:.*tracing stop' "/proc/$(pgrep -P "$1")/status"; }
+strace -qq -o /dev/null -P "$file" -e trace=read -e inject=read:delay_enter=600s \
+	cat "$file" >/dev/null &
+readers+=($!)
+wait_for 20 "the debugger to hold a reader" held $!
+(($(timeout 20 head -c 100 "$file" | wc -c) == 100)) || fail "a reader beside one that a debugger holds"
+others_work
+
 stuck "$file"
 
 # A second reader of the same file waits, and can be interrupted.

@@ -111,7 +111,8 @@ static void mutate_string(struct hostile *h, u8 *field, u32 len)
 
 static void mutate_field(struct hostile *h, struct element *e)
 {
-	u32 words = (e->out_len - sizeof(struct virtio_vesper_hdr)) / 4;
+	u32 len = max_t(u32, e->out_len, sizeof(struct virtio_vesper_hdr));
+	u32 words = (len - sizeof(struct virtio_vesper_hdr)) / 4;
 	__le32 *body = (void *)(e->out + sizeof(struct virtio_vesper_hdr));
 	struct virtio_vesper_hdr *hdr = (void *)e->out;
 	struct virtio_vesper_result *result = (void *)e->out;
