@@ -22,7 +22,12 @@ use crate::{
     message::REPLY_LEN,
     sys::{
         mm_watch::MmWatch,
-        node::Node,
+        node::{
+            Node,
+            EPOLLERR,
+            EPOLLIN,
+            EPOLLRDNORM, //
+        },
         pages::Segment,
         pid::Pid,
         trace, //
@@ -66,9 +71,6 @@ const VCPUS: u32 = _IOW::<bindings::vesper_vcpus>(MAGIC, 0x05);
 /// Most bytes of a message from the guest.
 const MAX_MESSAGE: usize = bindings::VIRTIO_VESPER_MAX_CONTROL as usize;
 
-const EPOLLIN: u32 = 0x0001;
-const EPOLLRDNORM: u32 = 0x0040;
-const EPOLLERR: u32 = 0x0008;
 
 /// An open file: a VMM, or one about to be.
 #[pin_data]

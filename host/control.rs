@@ -11,7 +11,6 @@ use crate::{
         self,
         VESPER_IOC_MAGIC, //
     },
-    desk::Desk,
     domain::Domain,
     host::Host,
     loader::{
@@ -19,7 +18,11 @@ use crate::{
         Image, //
     },
     message::Outcome,
-    sys::node::Node,
+    sys::node::{
+        Node,
+        EPOLLIN,
+        EPOLLRDNORM, //
+    },
     uapi::{
         self,
         Plain, //
@@ -33,6 +36,10 @@ use kernel::{
     },
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         poll::PollTable,
         Arc,
         ArcBorrow,
@@ -65,6 +72,8 @@ const MAX_ENTRY: u32 = 4096;
 /// An open file of an operator.
 pub(crate) struct Operator {
     host: Arc<Host>,
+    /// Count of changes before the last listing of the domains that gave all of them.
+    seen: Atomic<u64>,
 }
 
 /// Entries on their way to the caller, in the size that it knows.
@@ -111,8 +120,11 @@ impl List {
         Ok(())
     }
 
-    fn finish(self) -> Result {
-        uapi::put(self.arg, self.list)
+    /// Ends the list. Returns whether the caller has all of it.
+    fn finish(self) -> Result<bool> {
+        let whole = self.list.count <= self.list.capacity;
+        uapi::put(self.arg, self.list)?;
+        Ok(whole)
     }
 }
 
@@ -132,13 +144,18 @@ impl Operator {
 
     fn domains(&self, arg: usize) -> Result {
         let mut list = List::new(arg)?;
+        let count = self.host.changes().count();
         for domain in self.host.snapshot()? {
             let mut entry: bindings::vesper_domain = pin_init::zeroed();
             domain.facts(&mut entry);
             entry.modules = module_entries(&domain)?.len() as u32;
             list.push(entry)?;
         }
-        list.finish()
+        // Of two who list at once the slower one may win: that is a change seen twice.
+        if list.finish()? {
+            self.seen.store(count, Relaxed);
+        }
+        Ok(())
     }
 
     fn modules(&self, arg: usize) -> Result {
@@ -147,7 +164,8 @@ impl Operator {
         for entry in module_entries(&domain)? {
             list.push(entry)?;
         }
-        list.finish()
+        list.finish()?;
+        Ok(())
     }
 
     fn buffers_of(&self, arg: usize) -> Result {
@@ -157,7 +175,8 @@ impl Operator {
             let _ = buffer.sync();
             list.push(buffer.facts())
         })?;
-        list.finish()
+        list.finish()?;
+        Ok(())
     }
 
     fn reap(&self, arg: usize) -> Result {
@@ -207,7 +226,8 @@ impl Operator {
             }
             inner.loader.load(&it.module, image, answer)?
         };
-        let outcome = wait(desk, id, it.timeout_ms)?;
+        domain.changed();
+        let outcome = wait(&domain, id, it.timeout_ms)?;
         it.status = outcome.status;
         it.stage = outcome.stage;
         it.text = outcome.text;
@@ -232,7 +252,8 @@ impl Operator {
             domain.step(c"C2", &it.module, &result);
             result?
         };
-        let outcome = wait(desk, id, it.timeout_ms)?;
+        domain.changed();
+        let outcome = wait(&domain, id, it.timeout_ms)?;
         it.status = outcome.status;
         it.stage = outcome.stage;
         it.text = outcome.text;
@@ -260,7 +281,8 @@ fn image(it: &bindings::vesper_load) -> Result<Image> {
 
 /// Waits for the answer to request `id`, for `timeout_ms`, 0 for ever. `ETIMEDOUT`, `EINTR`;
 /// `EPIPE`: the guest went away.
-fn wait(desk: &Desk, id: u32, timeout_ms: u32) -> Result<KBox<Outcome>> {
+fn wait(domain: &Domain, id: u32, timeout_ms: u32) -> Result<KBox<Outcome>> {
+    let desk = domain.desk();
     desk.notify_vmm();
     let mut left: Jiffies = msecs_to_jiffies(timeout_ms);
     let mut inner = desk.lock();
@@ -292,6 +314,7 @@ fn wait(desk: &Desk, id: u32, timeout_ms: u32) -> Result<KBox<Outcome>> {
             Answer::Pending => {
                 inner.loader.abandon(id);
                 drop(inner);
+                domain.changed();
                 desk.notify_vmm();
                 Err(err)
             }
@@ -346,7 +369,11 @@ impl Node for Operator {
     type Context = Host;
 
     fn open(host: ArcBorrow<'_, Host>) -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { host: host.into() }, GFP_KERNEL_ACCOUNT)?)
+        let operator = Self {
+            host: host.into(),
+            seen: Atomic::new(0),
+        };
+        Ok(Arc::new(operator, GFP_KERNEL_ACCOUNT)?)
     }
 
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize> {
@@ -367,8 +394,14 @@ impl Node for Operator {
         Err(EINVAL)
     }
 
-    fn poll(_this: ArcBorrow<'_, Self>, _file: &File, _table: &PollTable<'_>) -> u32 {
-        0
+    fn poll(this: ArcBorrow<'_, Self>, file: &File, table: &PollTable<'_>) -> u32 {
+        let changes = this.host.changes();
+        table.register_wait(file, changes.waiting());
+        // After that: what is noted from here on wakes.
+        match changes.count() == this.seen.load(Relaxed) {
+            true => 0,
+            false => EPOLLIN | EPOLLRDNORM,
+        }
     }
 
     fn release(_this: Arc<Self>) {}

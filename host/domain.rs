@@ -154,6 +154,12 @@ impl Domain {
     /// Notes what the VMM says of itself.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Info)) {
         change(&mut self.info.lock());
+        self.changed();
+    }
+
+    /// Something that is listed of it has changed. Can be called under any lock.
+    pub(crate) fn changed(&self) {
+        self.host.changes().note();
     }
 
     /// Fills in what is told of the domain.

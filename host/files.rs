@@ -18,6 +18,7 @@ use crate::{
         NAME_LEN, //
     },
     bindings,
+    changes::Changes,
     domain::Domain,
     sys::{
         debugfs::Entry,
@@ -49,6 +50,7 @@ pub(crate) use metadata::Metadata;
 pub(crate) struct DomainDir {
     #[pin]
     modules: Mutex<Modules>,
+    changes: Arc<Changes>,
 }
 
 struct Modules {
@@ -130,8 +132,9 @@ fn field(name: &[u8]) -> Result<[u8; NAME_LEN]> {
 }
 
 impl DomainDir {
-    /// Makes the directory of the domain `name`, a checked name, below `root`.
-    pub(crate) fn new(root: &Entry, name: &[u8]) -> Result<Arc<Self>> {
+    /// Makes the directory of the domain `name`, a checked name, below `root`. `changes` is told
+    /// when the set of modules changes, or what is told of them.
+    pub(crate) fn new(root: &Entry, name: &[u8], changes: Arc<Changes>) -> Result<Arc<Self>> {
         let name = CString::try_from_fmt(fmt!("{}", Name(name)))?;
         let entry = Entry::dir(&name, Some(root))?;
         Arc::pin_init(
@@ -146,6 +149,7 @@ impl DomainDir {
                     },
                     "vesper::modules"
                 ),
+                changes,
             }),
             GFP_KERNEL,
         )
@@ -305,6 +309,7 @@ impl DomainDir {
             }
         }
         modules.sweep();
+        self.changes.note();
     }
 
     /// Bytes of metadata that are kept only for files whose channel is closed.
@@ -324,6 +329,7 @@ impl DomainDir {
             change(module);
         }
         modules.sweep();
+        self.changes.note();
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
         NAME_LEN, //
     },
     bindings::VESPER_DOMAIN_DEAD,
+    changes::Changes,
     domain::Domain,
     files::{
         self,
@@ -55,6 +56,7 @@ pub(crate) struct Host {
     #[pin]
     domains: Mutex<KVec<Arc<Domain>>>,
     limits: Limits,
+    changes: Arc<Changes>,
     // Before the directory: what is queued may still remove files.
     queue: OwnedQueue,
     root: Entry,
@@ -67,6 +69,7 @@ impl Host {
             try_pin_init!(Self {
                 domains <- new_mutex!(KVec::new(), "vesper::domains"),
                 limits,
+                changes: Changes::new()?,
                 queue: OwnedQueue::new()?,
                 root: files::root()?,
             }? Error),
@@ -77,6 +80,11 @@ impl Host {
     /// Limits, from the module's parameters.
     pub(crate) fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// What changes in what is listed.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// Where work is done that may wait for a reader.
@@ -106,9 +114,10 @@ impl Host {
             let label = dead.dir().make_room(name)?;
             dead.note(|info| info.label = label);
         }
-        let dir = DomainDir::new(&self.root, name)?;
+        let dir = DomainDir::new(&self.root, name, self.changes.clone())?;
         let domain = Domain::new(self, field, dir)?;
         domains.push(domain.clone(), GFP_KERNEL)?;
+        self.changes.note();
         Ok(domain)
     }
 
@@ -120,6 +129,7 @@ impl Host {
             // There is room for the one just taken out.
             let _ = domains.push_within_capacity(domain);
         }
+        self.changes.note();
     }
 
     /// Forgets a domain, of which nothing is left to be read.
@@ -129,6 +139,7 @@ impl Host {
         // Open files may keep the domain for as long as they like, but not its directory.
         domain.dir().remove();
         domains.retain(|d| !Arc::ptr_eq(d, domain));
+        self.changes.note();
     }
 
     /// Has the oldest dead domains thrown away, if there are too many.

@@ -15,6 +15,7 @@ use kernel::{
 mod abi;
 mod attach;
 mod bindings;
+mod changes;
 mod control;
 mod desk;
 mod domain;

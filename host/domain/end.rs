@@ -56,6 +56,8 @@ impl Domain {
             return false;
         }
         info.state = state;
+        drop(info);
+        self.changed();
         true
     }
 
@@ -70,6 +72,7 @@ impl Domain {
         control.greeted = false;
         self.guest_gone();
         drop(control);
+        self.changed();
         self.wait_returned();
     }
 
@@ -83,6 +86,7 @@ impl Domain {
         let mut control = self.control.lock();
         control.detach_all(Why::Panic);
         drop(control);
+        self.changed();
         self.sync_all();
     }
 
@@ -146,6 +150,7 @@ impl Domain {
     /// A buffer is drained and its file gone.
     pub(crate) fn forget(self: &Arc<Self>, buffer: &Arc<Buffer>) {
         self.control.lock().forget(buffer);
+        self.changed();
         if self.is_over() {
             self.host.remove(self);
         }

@@ -59,10 +59,15 @@ impl Domain {
         match queue {
             bindings::VIRTIO_VESPER_VQ_CONTROL => {
                 let (result, value) = match message::control(&head, bytes) {
-                    Ok(message) => match self.control(head.id, message) {
-                        Ok(value) => (Ok(()), value),
-                        Err((err, value)) => (Err(err), value),
-                    },
+                    Ok(message) => {
+                        let result = self.control(head.id, message);
+                        // Whatever it was: most of them change something that is listed.
+                        self.changed();
+                        match result {
+                            Ok(value) => (Ok(()), value),
+                            Err((err, value)) => (Err(err), value),
+                        }
+                    }
                     Err(Fault::Invalid) => (Err(EINVAL), 0),
                     Err(fault) => return Err(self.fault(fault)),
                 };

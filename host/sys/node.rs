@@ -30,6 +30,13 @@ use kernel::{
     },
 };
 
+/// `EPOLLIN`: there is something to fetch.
+pub(crate) const EPOLLIN: u32 = 0x0001;
+/// `EPOLLRDNORM`: always with the other.
+pub(crate) const EPOLLRDNORM: u32 = 0x0040;
+/// `EPOLLERR`.
+pub(crate) const EPOLLERR: u32 = 0x0008;
+
 /// An open file of a device.
 pub(crate) trait Node: Send + Sync + Sized + 'static {
     /// What all files of the device share.

@@ -85,6 +85,7 @@ int test_overwrite(void);
 int test_overwrite_race(void);
 int test_reap(void);
 int test_dead_limit(void);
+int test_changes(void);
 int test_storm(void);
 
 #endif

@@ -39,6 +39,7 @@ static const struct ktap_test tests[] = {
 	{ "overwrite_race", test_overwrite_race },
 	{ "reap", test_reap },
 	{ "dead_limit", test_dead_limit },
+	{ "changes", test_changes },
 	{ "storm", test_storm },
 };
 

@@ -188,6 +188,17 @@ struct vesper_event {
 
 /* ---- /dev/vesper -------------------------------------------------------- */
 
+/*
+ * poll(): readable (EPOLLIN) when there is something new for this open file:
+ * since its last VESPER_IOC_DOMAINS that had room for all of them, or since it
+ * was opened and never called it, a domain, module, channel or buffer came or
+ * went, or the state of one changed (loaded, draining, dead, reaped, run state,
+ * ...). It stays so until the next such call. So: poll, list the domains, then
+ * the modules and buffers of each, poll again; what changes meanwhile makes the
+ * file readable once more. Data that arrive or are read are no such change;
+ * relay files have a poll() of their own.
+ */
+
 /**
  * struct vesper_info - which module is this
  * @abi_version: VESPER_ABI_VERSION of the module
