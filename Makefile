@@ -11,6 +11,7 @@ IN_ROOT := env/in-root --
 ROOT_KDIR := /opt/vesper/kernel/build
 PREFIX ?= /usr/local
 UDEVRULESDIR ?= /etc/udev/rules.d
+UNITDIR ?= /etc/systemd/system
 export KERNEL V W
 
 .DEFAULT_GOAL := help
@@ -49,7 +50,7 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools probes_install ## install tools, probes, man pages, headers, udev rule (DESTDIR, PREFIX)
+install: tools probes_install ## install tools, probes, man pages, headers, udev rule, unit (DESTDIR, PREFIX)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 include/vesper \
 		include/linux share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
@@ -64,6 +65,8 @@ install: tools probes_install ## install tools, probes, man pages, headers, udev
 	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux
 	install -d $(DESTDIR)$(UDEVRULESDIR)
 	install -m 644 host/60-vesper.rules $(DESTDIR)$(UDEVRULESDIR)
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|@PREFIX@|$(PREFIX)|' host/vesper-keep.service >$(DESTDIR)$(UNITDIR)/vesper-keep.service
 
 guest: modules ## the guest VM's initramfs, into build/
 	@env/setup

@@ -153,6 +153,20 @@ fn images() {
     put("image", "zstd", b"\x28\xb5\x2f\xfd");
 }
 
+fn kept_probes() {
+    put(
+        "keep",
+        "two",
+        "# ours\n[[keep]]\ndomain = \"web1\"\nprobe = \"memory\"\nparams = [\"pid=3\", \"comm=a b\"]\n\n\
+         [[keep]]\ndomain = \"web2\"\nprobe = \"/lib/x.ko\"\nname = \"y\"\n",
+    );
+    put(
+        "keep",
+        "inline",
+        "keep = [{ domain = \"web1\", probe = \"net\" }]\n",
+    );
+}
+
 fn command_lines() {
     for (name, line) in [
         ("domains", "domains\n--json"),
@@ -165,6 +179,14 @@ fn command_lines() {
         ("cat", "cat\nweb1/signal@3\n--follow\n--json"),
         ("cat-from", "cat\n--from\n/tmp/copy"),
         ("stat", "stat\nweb1/signal"),
+        (
+            "record",
+            "record\nweb1\nweb2/signal\n-o\n/tmp/trace\n--for\n10m\n--continue\n--wait",
+        ),
+        (
+            "keep",
+            "keep\nadd\nweb1\nmemory\npid=3\n--name\nx\n--config\n/tmp/keep.toml",
+        ),
         ("help", "load\n--help"),
         ("completions", "completions\nbash"),
     ] {
@@ -176,5 +198,6 @@ fn main() {
     messages();
     traces();
     images();
+    kept_probes();
     command_lines();
 }

@@ -7,6 +7,7 @@ use vesper_abi::message::{self, Queue};
 use vesper_abi::{name, packet};
 use vesper_cli::cli::Cli;
 use vesper_cli::image::Image;
+use vesper_cli::keep::config;
 use vesper_ctf::clock::Clock;
 use vesper_ctf::decoder::{Decoder, ItemKind};
 use vesper_ctf::metadata::Metadata;
@@ -167,6 +168,19 @@ fn images() {
     vesper_fuzz::fuzz("image", |bytes| match Image::parse(bytes.to_vec()) {
         Ok(image) => format!("ok {} {}", image.name.is_some(), !image.vermagic.is_empty()),
         Err(error) => words(&error.to_string()),
+    });
+}
+
+#[test]
+fn kept_probes() {
+    vesper_fuzz::fuzz("keep", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return "not text".into();
+        };
+        match config::parse(text) {
+            Ok(kept) => format!("ok {}", kept.len().min(3)),
+            Err(error) => words(error.lines().last().unwrap_or_default()),
+        }
     });
 }
 

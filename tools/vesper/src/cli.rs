@@ -9,7 +9,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use vesper_abi::name::{check_label, check_name};
 
+mod keep;
 mod record;
+pub use keep::{Keep, KeepAction, KeepAdd};
 pub use record::Record;
 
 /// The longest time-out that the ioctl can carry, in milliseconds.
@@ -90,6 +92,9 @@ pub enum Command {
     /// Goes on until all modules are unloaded or their guests gone, or until it is
     /// interrupted. What it takes out of the buffers is in the files.
     Record(Record),
+
+    /// Keep probes for guests: they are loaded again when a guest has booted.
+    Keep(Keep),
 
     /// Show the state of each buffer.
     Stat(Stat),

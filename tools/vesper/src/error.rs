@@ -14,6 +14,7 @@ use vesper_abi::Older;
 use vesper_ctf::tsdl::TsdlError;
 
 use crate::image::ImageError;
+use crate::keep::config::ConfigError;
 use crate::record::RecordError;
 
 /// Result of this crate.
@@ -271,6 +272,12 @@ pub enum Error {
     /// A recording.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// What is kept.
+    #[error(transparent)]
+    Keep(#[from] ConfigError),
+    /// A host module whose control device does not tell of changes.
+    #[error("the host module is too old: its control device does not tell when guests change")]
+    NoPoll,
     /// Writing to standard output.
     #[error("standard output: {0}")]
     Output(#[from] io::Error),
@@ -433,6 +440,8 @@ impl Error {
                 _ => return None,
             },
             Self::Image { error, .. } => return error.remedy(),
+            Self::NoPoll => "install and load the module that belongs to the tool".into(),
+            Self::Keep(ConfigError::NotKept { .. }) => "`vesper keep list` shows what is".into(),
             Self::Record(error) => return error.remedy().map(str::to_owned),
             Self::Vermagic { .. } => {
                 "build the module against the headers of the guest's kernel".into()

@@ -15,6 +15,7 @@ pub mod error;
 pub mod generate;
 pub mod image;
 pub mod json;
+pub mod keep;
 pub mod load;
 pub mod probes;
 pub mod record;
@@ -53,6 +54,7 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
             let debugfs = Debugfs::find(cli.debugfs.as_deref())?;
             record::run(args, &debugfs, host, out)
         }
+        Command::Keep(args) => keep::keep(args, &cli.device, out),
         Command::Stat(args) => commands::stat(&host()?, args, out),
         Command::Completions { shell } => {
             generate::completions(*shell, out);

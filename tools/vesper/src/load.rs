@@ -30,7 +30,7 @@ struct Ready {
 }
 
 /// Whether a word names a file and not a group.
-fn is_file(what: &Path) -> bool {
+pub(crate) fn is_file(what: &Path) -> bool {
     what.components().count() > 1 || what.has_root() || is_module(what.file_name())
 }
 
