@@ -341,3 +341,48 @@ fn completion_and_man_pages_come_out_of_the_definition() {
     let page = fs::read_to_string(dir.path().join("vesper-cat.1")).unwrap();
     assert!(page.contains("each is shown once"));
 }
+
+#[test]
+fn several_guests_are_on_one_time_line() {
+    let tree = Tree::new();
+    // The clock of this one is a second ahead, at half the speed.
+    let other = tree.root.path().join("vesper/web2/signal");
+    fs::create_dir_all(&other).unwrap();
+    let metadata = signal_metadata(&[SYMBOL])
+        .replace("freq = 2000000000", "freq = 1000000000")
+        .replace("offset = 1000000000", "offset = 1500000000");
+    fs::write(other.join("metadata"), metadata).unwrap();
+    let packet = |times: &[u64]| {
+        let event = |&time| signal_event(time, 1, "a", 15, &[]);
+        PacketWriter::new(0).packet(&times.iter().map(event).collect::<Vec<_>>())
+    };
+    tree.write(
+        "cpu0",
+        &packet(&[2_200_000_000, 2_600_000_000, 3_000_000_000]),
+    );
+    fs::write(other.join("cpu0"), packet(&[200_000_000, 400_000_000])).unwrap();
+    for targets in [&["web1/signal", "web2/signal"][..], &["web2", "web1"][..]] {
+        let output = tree.cat(targets);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let shown: Vec<(&str, &str)> = text
+            .lines()
+            .map(|line| (&line[17..21], line.split(' ').nth(2).unwrap()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("21.6", "web1/signal"),
+                ("21.7", "web2/signal"),
+                ("21.8", "web1/signal"),
+                ("21.9", "web2/signal"),
+                ("22.0", "web1/signal"),
+            ]
+        );
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            said.contains("web2/signal: times are by the guest's own"),
+            "{said}"
+        );
+    }
+}
