@@ -40,6 +40,7 @@ use kernel::{
         c_void, //
     },
     prelude::*,
+    ModuleMetadata, //
 };
 
 /// Bytes in front of the fields of a record: number of the event, and time.
@@ -318,8 +319,11 @@ pub(crate) unsafe extern "C" fn vesper_stack_save(
     let own = entries
         .iter()
         .take(taken)
-        // SAFETY: By the contract above.
-        .take_while(|&&address| unsafe { symbol::within_module(address, owner) })
+        // SAFETY: By the contract above; this module is not being freed while its code runs.
+        .take_while(|&&address| unsafe {
+            symbol::within_module(address, owner)
+                || symbol::within_module(address, crate::LocalModule::THIS_MODULE.as_ptr())
+        })
         .count();
     entries.copy_within(own..taken, 0);
     taken.wrapping_sub(own) as u32

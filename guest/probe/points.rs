@@ -172,7 +172,7 @@ fn not_attached(owner: &CStr, name: &CStr, spec: Option<Spec<'_>>, error: Error)
         ),
         EINVAL => remark(
             owner,
-            fmt!("point '{name}' is not attached: this kernel lets {what} {names} not be probed"),
+            fmt!("point '{name}' is not attached: this kernel keeps probes out of {what} {names}"),
         ),
         e => remark(
             owner,

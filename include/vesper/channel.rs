@@ -28,6 +28,48 @@ pub(crate) struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Writes a record of at most `len` bytes, whose fields `put` puts: for events that are not
+    /// known before the probe is loaded. Else as [`Channel::write`].
+    ///
+    /// # Safety
+    ///
+    /// `channel` is open, and has such an event in its table.
+    #[inline]
+    pub(crate) unsafe fn write(
+        channel: *mut bindings::vesper_channel,
+        event: u32,
+        len: usize,
+        urgent: bool,
+        put: impl FnOnce(&mut Record<'_>),
+    ) -> bool {
+        let mut raw = bindings::vesper_record {
+            pos: ptr::null_mut(),
+            end: ptr::null_mut(),
+            start: ptr::null_mut(),
+            lane: ptr::null(),
+            time: 0,
+            irq_flags: 0,
+        };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        // SAFETY: By the contract above.
+        if !unsafe { bindings::vesper_record_begin(channel, event, len, &mut raw) } {
+            return false;
+        }
+        let mut record = Record {
+            raw,
+            _channel: PhantomData,
+        };
+        put(&mut record);
+        let flags = if urgent {
+            bindings::VESPER_RECORD_URGENT
+        } else {
+            0
+        };
+        // SAFETY: Begun above, in this context.
+        unsafe { bindings::vesper_record_commit(record.raw(), flags) };
+        true
+    }
+
     #[inline]
     pub(super) fn raw(&mut self) -> *mut bindings::vesper_record {
         &mut self.raw
@@ -110,32 +152,12 @@ impl<E: Events> Channel<E> {
     /// room; if not, the record is counted as lost. Any context, NMI included.
     #[inline]
     pub(crate) fn write<R: Event<Events = E>>(&self, event: &R, urgent: bool) -> bool {
-        let mut raw = bindings::vesper_record {
-            pos: ptr::null_mut(),
-            end: ptr::null_mut(),
-            start: ptr::null_mut(),
-            lane: ptr::null(),
-            time: 0,
-            irq_flags: 0,
-        };
-        let len = u32::try_from(event.size()).unwrap_or(u32::MAX);
-        // SAFETY: The channel is open as long as `self`.
-        if !unsafe { bindings::vesper_record_begin(self.raw.as_ptr(), R::ID, len, &mut raw) } {
-            return false;
+        // SAFETY: The channel is open as long as `self`, and the event is of its table.
+        unsafe {
+            Record::write(self.raw.as_ptr(), R::ID, event.size(), urgent, |record| {
+                event.put(record)
+            })
         }
-        let mut record = Record {
-            raw,
-            _channel: PhantomData,
-        };
-        event.put(&mut record);
-        let flags = if urgent {
-            bindings::VESPER_RECORD_URGENT
-        } else {
-            0
-        };
-        // SAFETY: Begun above, in this context.
-        unsafe { bindings::vesper_record_commit(record.raw(), flags) };
-        true
     }
 
     /// Publishes what lies waiting, on all CPUs. Process context.

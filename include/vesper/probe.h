@@ -228,7 +228,8 @@ void vesper_put_symbols(struct vesper_record *record,
 
 /**
  * vesper_stack_save() - take this CPU's call stack
- * @owner: the probe's module, whose own frames at the top are left out
+ * @owner: the probe's module, whose own frames and the API's at the top are left
+ *	   out
  * @entries: room for the return addresses, innermost first
  * @max: how many there is room for
  *

@@ -70,7 +70,8 @@ pub(crate) use {
     },
     task::{
         Comm,
-        Task, //
+        Task,
+        COMM_LEN, //
     },
     value::{
         Bytes,
@@ -97,6 +98,7 @@ pub(crate) mod bindings {
     include!(env!("VESPER_BINDINGS"));
 }
 
-fn this_module() -> *mut kernel::bindings::module {
+/// This module.
+pub(crate) fn this_module() -> *mut kernel::bindings::module {
     crate::LocalModule::THIS_MODULE.as_ptr()
 }

@@ -154,6 +154,19 @@ impl Stack {
         Self { entries, len }
     }
 
+    /// The same from a call of a function on, for its handler: without what is on the stack for the
+    /// sake of the hook. The first entry is then where the function returns to.
+    #[inline]
+    pub(crate) fn of_call(caller: usize, depth: usize) -> Self {
+        let mut this = Self::save(MAX_STACK);
+        if let Some(from) = this.entries().iter().position(|&entry| entry == caller) {
+            this.entries.copy_within(from..this.len, 0);
+            this.len = this.len.wrapping_sub(from);
+        }
+        this.len = this.len.min(depth);
+        this
+    }
+
     fn entries(&self) -> &[c_ulong] {
         self.entries.get(..self.len).unwrap_or(&[])
     }

@@ -4,6 +4,8 @@
 
 #![allow(dead_code)] // The module takes more of them than their tests do.
 
+#[path = "../../../probes/any/args.rs"]
+mod args;
 #[path = "../../../guest/probe/choice.rs"]
 mod choice;
 #[path = "../../../guest/loader/image.rs"]
