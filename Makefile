@@ -15,7 +15,8 @@ UNITDIR ?= /etc/systemd/system
 export KERNEL V W
 
 .DEFAULT_GOAL := help
-.PHONY: help setup modules modules_install probes_install tools install guest demo selftests newer test soak qtest \
+.PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
+	selftests newer test soak qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -36,6 +37,11 @@ else
 		CONFIG_VESPER_SELFTESTS=m modules'
 endif
 
+headers_install: ## install the headers for probes of one's own (DESTDIR, PREFIX)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/include/,vesper linux)
+	install -m 644 include/vesper/* $(DESTDIR)$(PREFIX)/include/vesper
+	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux
+
 probes_install: modules ## install the groups of probe points (DESTDIR, PREFIX)
 	@env/install-probes $(DESTDIR)$(PREFIX)/lib/vesper/probes
 
@@ -50,9 +56,9 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools probes_install ## install tools, probes, man pages, headers, udev rule, unit (DESTDIR, PREFIX)
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 include/vesper \
-		include/linux share/bash-completion/completions share/zsh/site-functions \
+install: tools headers_install probes_install ## install tools, headers, probes, udev rule, unit (DESTDIR, PREFIX)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 \
+		share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
 	install -m 755 build/bin/vesper $(DESTDIR)$(PREFIX)/bin
 	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
@@ -61,8 +67,6 @@ install: tools probes_install ## install tools, probes, man pages, headers, udev
 	install -m 644 build/completion/_vesper $(DESTDIR)$(PREFIX)/share/zsh/site-functions
 	install -m 644 build/completion/vesper.fish \
 		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
-	install -m 644 include/vesper/* $(DESTDIR)$(PREFIX)/include/vesper
-	install -m 644 include/uapi/linux/*.h $(DESTDIR)$(PREFIX)/include/linux
 	install -d $(DESTDIR)$(UDEVRULESDIR)
 	install -m 644 host/60-vesper.rules $(DESTDIR)$(UDEVRULESDIR)
 	install -d $(DESTDIR)$(UNITDIR)
@@ -75,7 +79,7 @@ guest: modules ## the guest VM's initramfs, into build/
 demo: guest tools selftests ## the main job, shown step by step
 	@env/host-vm --boot fast --name demo --timeout 900 -- demo/run
 
-selftests: ## programs that the selftests need
+selftests: modules ## programs that the selftests need
 	@env/setup root
 	@$(IN_ROOT) make -C selftests
 
