@@ -1,0 +1,71 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Groups of probe points: listed, loaded by name in the build for the guest's
+# kernel, several at once; what can't be attached, what there is not and what is
+# not built is told, with what to do.
+. lib/vesper.sh
+unload_on_exit process signal any
+
+release=$(uname -r)
+other=${release/#7.3.4/6.6.6}
+# In a regular expression.
+released=${release//+/\\+}
+listed=$(vesper probes)
+for group in any process signal; do
+	expect_match "the list of groups" "$listed" $'\n'"$group +[^ ]+ +$released "
+done
+described=$(vesper probes process)
+for line in '  \* exit +A process ends' '  exit +A process or thread ends' \
+	'    code +U8 +What it returned' '  failed=false +bool '; do
+	expect_match "the description of a group" "$described" $'\n'"$line"
+done
+vesper probes --json | python3 -c '
+import json, sys
+groups = {g["group"]: g for g in json.load(sys.stdin)}
+points = {p["name"]: p["default"] for p in groups["process"]["points"]}
+assert points["exit"] is True, points
+fields = {e["name"]: [f["name"] for f in e["fields"]] for e in groups["process"]["events"]}
+assert "signal" in fields["exit"], fields
+' || fail "the list as JSON"
+
+# Two at once, each with its own parameters.
+vesper load "$GUEST" process points=exit failed=1 signal sig=10 || fail "two groups"
+expect_match "the host's list" "$(vesper list "$GUEST")" 'process +live'
+expect_match "the host's list" "$(vesper list "$GUEST")" 'signal +live'
+guest_exec "$GUEST" 'true; sh -c "exit 7"; sh -c "kill -USR1 \$\$"; true'
+unload process
+unload signal
+exits=$(vesper cat "$GUEST/process")
+note "$exits"
+expect_eq "records other than those of exit" "$(grep -vc ' exit: ' <<<"$exits")" 0
+expect_match "a process that failed" "$exits" ' exit: .* code=7 '
+expect_eq "processes that did not fail" "$(grep -c 'code=0 signal=none' <<<"$exits")" 0
+expect_match "records of the other" "$(vesper cat "$GUEST/signal")" 'SIGUSR1'
+
+# What there is not.
+expect_status 3 vesper load "$GUEST" process points=exit,swap
+expect_match "an unknown point" "$OUTPUT" "no point 'swap'"
+expect_match "the points there are" "$OUTPUT" 'fork, exec, exit, fault'
+expect_status 1 vesper load "$GUEST" no_such_group
+expect_match "an unknown group" "$OUTPUT" "no group of probe points 'no_such_group'"
+expect_match "the groups there are" "$OUTPUT" 'any,.* process,'
+expect_status 3 vesper load "$GUEST" any at=no_such_function
+expect_match "nothing to attach to" "$OUTPUT" 'this kernel has no function no_such_function'
+expect_eq "the host's list" "$(vesper list "$GUEST" --json)" "[]"
+
+# One of two can't be attached: it is named, and the other runs.
+said=$(vesper load "$GUEST" any at=tcp_v4_connect,no_such_function,__die) || fail "any"
+expect_match "what is loaded" "$said" 'any: loaded into'
+expect_match "a function that there is not" "$said" \
+	"point 'no_such_function' is not attached: this kernel has no function no_such_function"
+expect_match "a function that can't be probed" "$said" "point '__die' is not attached"
+unload any
+
+# Built for another kernel only: said here, with the command that builds it.
+mkdir -p "$VESPER_WORK/probes/$other"
+sed 's/vermagic=7\.3\.4/vermagic=6.6.6/' "$TOP/probes/process/process.ko" \
+	>"$VESPER_WORK/probes/$other/process.ko"
+expect_status 1 vesper load "$GUEST" process --probes "$VESPER_WORK/probes"
+expect_match "a build for another kernel" "$OUTPUT" "not built for kernel $released: there is ${other//+/\\+}"
+expect_match "what to do" "$OUTPUT" "make probes_install KDIR=/lib/modules/$released/build"
+expect_match "it is listed" "$(vesper probes --probes "$VESPER_WORK/probes")" "process +[^ ]+ +6\.6\.6"

@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The group "process": what a guest's processes do and how they end.
+. lib/vesper.sh
+unload_on_exit process
+
+guest_put "$GUEST" tools/fault /tmp/fault
+vesper load "$GUEST" process || fail "load"
+# The last line is the id of each.
+# shellcheck disable=SC2016 # the guest's shell is to expand it
+ids=$(guest_exec "$GUEST" '
+	chmod +x /tmp/fault; cd /tmp; ulimit -c unlimited
+	cp /bin/busybox /tmp/sleep
+	sh -c "exit 7" & seven=$!; wait $seven
+	/tmp/sleep 100 & killed=$!; sleep 0.5; kill -9 $killed; wait $killed
+	./fault & faulted=$!; wait $faulted
+	ls core* >/dev/null || echo "no core"
+	rm -f core* fault sleep
+	echo $seven $killed $faulted') || fail "the guest"
+read -r seven killed faulted <<<"$(tail -n 1 <<<"$ids")"
+unload process
+records=$(vesper cat "$GUEST/process")
+grep -E " pid=($seven|$killed|$faulted) " <<<"$records"
+one() { # WHAT REGEX
+	expect_eq "records of $1" "$(grep -cE "$2" <<<"$records")" 1
+}
+one "a fork" " fork: parent=[0-9]+ parent_comm=\"[^\"]+\" pid=$seven tgid=$seven "
+one "an exec" " exec: pid=$killed old_pid=$killed comm=\"sleep\" file=\"/tmp/sleep\""
+one "an exit with a code" " exit: pid=$seven .* code=7 signal=none\(0\) dumped=no\(0\) last=yes\(1\)"
+one "a killed process" " exit: pid=$killed .* comm=\"sleep\" code=0 signal=SIGKILL\(9\) dumped=no"
+one "a fault" " fault: pid=$faulted .* comm=\"fault\" signal=SIGSEGV\(11\) code=1 address=0x123450 ip=0x[0-9a-f]+"
+one "a core dump" " coredump: pid=$faulted .* signal=SIGSEGV"
+one "the end of the fault" " exit: pid=$faulted .* code=0 signal=SIGSEGV\(11\) dumped=yes"
+# A signal that another process sends is no fault.
+one "faults" " fault: "
+
+# The filters.
+vesper load "$GUEST" process points=exit comm=true || fail "load with a filter"
+guest_exec "$GUEST" '/bin/busybox true; cp /bin/busybox /tmp/true; /tmp/true; /bin/busybox false; rm /tmp/true'
+unload process
+records=$(vesper cat "$GUEST/process")
+note "$records"
+expect_eq "records" "$(grep -c 'comm="true"' <<<"$records")" 1
+expect_eq "other records" "$(grep -vc 'comm="true"' <<<"$records")" 0
