@@ -28,7 +28,11 @@ use crate::{
             EPOLLIN,
             EPOLLRDNORM, //
         },
-        pages::Segment,
+        pages::{
+            Borrowed,
+            Pinned,
+            Segment, //
+        },
         pid::Pid,
         trace, //
     },
@@ -69,8 +73,7 @@ const NOTICE: u32 = _IOW::<bindings::vesper_notice>(MAGIC, 0x04);
 const VCPUS: u32 = _IOW::<bindings::vesper_vcpus>(MAGIC, 0x05);
 
 /// Most bytes of a message from the guest.
-const MAX_MESSAGE: usize = bindings::VIRTIO_VESPER_MAX_CONTROL as usize;
-
+pub(crate) const MAX_MESSAGE: usize = bindings::VIRTIO_VESPER_MAX_CONTROL as usize;
 
 /// An open file: a VMM, or one about to be.
 #[pin_data]
@@ -97,6 +100,16 @@ fn copy(addr: u64, len: u32) -> Result<KVec<u8>> {
     Ok(bytes)
 }
 
+/// Fills in what is told to whoever attaches.
+pub(crate) fn facts(host: &Host, out: &mut bindings::vesper_attach) {
+    let limits = host.limits();
+    out.device_abi = bindings::VIRTIO_VESPER_ABI_VERSION;
+    out.max_fragment = bindings::VIRTIO_VESPER_MAX_FRAGMENT;
+    out.max_buffer_pages = limits.max_buffer_pages as u32;
+    out.max_channels = limits.max_channels as u32;
+    out.features = 1 << bindings::VIRTIO_VESPER_F_LOADER;
+}
+
 impl Attachment {
     fn domain(&self) -> Result<&Arc<Domain>> {
         self.domain.as_ref().ok_or(ENOTCONN)
@@ -112,12 +125,7 @@ impl Attachment {
         if it.flags != 0 || it.reserved != [0; 4] {
             return Err(EINVAL);
         }
-        let limits = self.host.limits();
-        it.device_abi = bindings::VIRTIO_VESPER_ABI_VERSION;
-        it.max_fragment = bindings::VIRTIO_VESPER_MAX_FRAGMENT;
-        it.max_buffer_pages = limits.max_buffer_pages as u32;
-        it.max_channels = limits.max_channels as u32;
-        it.features = 1 << bindings::VIRTIO_VESPER_F_LOADER;
+        facts(&self.host, &mut it);
 
         let _attaching = self.attaching.lock();
         if self.domain.as_ref().is_some() {
@@ -179,7 +187,12 @@ impl Attachment {
             // Of two who come here at once, one is enough.
             self.watch.populate(MmWatch::current(domain.clone())?);
         }
-        domain.lend(it.cookie, &bytes, &segments)
+        let pages = segments
+            .iter()
+            .fold(0usize, |sum, s| sum.saturating_add(s.pages()));
+        domain.lend(it.cookie, &bytes, pages, |dirty| {
+            Ok(Borrowed::Pinned(Pinned::new(&segments, dirty)?))
+        })
     }
 
     fn buffers(&self, arg: usize) -> Result {

@@ -12,4 +12,5 @@
 #include <linux/vesper.h>
 #include <linux/virtio_vesper.h>
 
+#include "carrier.h"
 #include "helpers.h"

@@ -3,6 +3,7 @@
 //! What waits to be fetched by a VMM: loans that are over, messages for the guest's loader.
 //!
 //! `inner` is a leaf lock: none is taken under it. `turn` orders readers and is taken first.
+//! `carrier` is a leaf, too.
 
 use crate::{
     abi::NAME_LEN,
@@ -14,6 +15,7 @@ use crate::{
     },
     loader::Loader,
     sys::{
+        callback::Callback,
         mutex::Turn,
         trace, //
     },
@@ -59,6 +61,40 @@ impl_list_item! {
     impl ListItem<0> for Return { using ListLinks { self.links }; }
 }
 
+/// Where an event is written.
+pub(crate) trait Out {
+    /// Bytes that still fit.
+    fn room(&self) -> usize;
+
+    /// Writes bytes. `EFAULT`.
+    fn put(&mut self, bytes: &[u8]) -> Result;
+}
+
+impl Out for UserSliceWriter {
+    fn room(&self) -> usize {
+        self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        self.write_slice(bytes)
+    }
+}
+
+impl Out for &mut [u8] {
+    fn room(&self) -> usize {
+        self.len()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result {
+        let (to, rest) = core::mem::take(self)
+            .split_at_mut_checked(bytes.len())
+            .ok_or(EFAULT)?;
+        to.copy_from_slice(bytes);
+        *self = rest;
+        Ok(())
+    }
+}
+
 /// One VMM's desk.
 #[pin_data]
 pub(crate) struct Desk {
@@ -69,6 +105,9 @@ pub(crate) struct Desk {
     /// Moved whenever the VMM may have something to fetch.
     #[pin]
     vmm: PollCondVar,
+    /// Called likewise, for what carries messages inside this kernel.
+    #[pin]
+    carrier: Mutex<Option<Callback>>,
     /// Moved whenever a loader request may have been answered.
     #[pin]
     pub(crate) operators: CondVar,
@@ -115,6 +154,7 @@ impl Desk {
                 "vesper::desk"
             ),
             vmm <- new_poll_condvar!("vesper::vmm"),
+            carrier <- new_mutex!(None, "vesper::carrier"),
             operators <- new_condvar!("vesper::operators"),
             turn <- Turn::new(optional_name!("vesper::turn"), static_lock_class!()),
         })
@@ -128,6 +168,15 @@ impl Desk {
     /// Wakes the VMM, after something was put on the desk.
     pub(crate) fn notify_vmm(&self) {
         self.vmm.notify_all();
+        // Under the lock, so that who takes it out knows that it is not running.
+        if let Some(carrier) = &*self.carrier.lock() {
+            carrier.call();
+        }
+    }
+
+    /// Has `carrier` called, or nobody any more, where a VMM would be woken.
+    pub(crate) fn set_carrier(&self, carrier: Option<Callback>) {
+        *self.carrier.lock() = carrier;
     }
 
     /// What poll registers with.
@@ -195,7 +244,7 @@ impl Desk {
 
     /// Gives one event to the VMM. `EAGAIN` if there is none and `wait` is not set, `EINVAL` if it
     /// does not fit, `ERESTARTSYS` for a signal.
-    pub(crate) fn read(&self, out: &mut UserSliceWriter, wait: bool) -> Result<usize> {
+    pub(crate) fn read(&self, out: &mut impl Out, wait: bool) -> Result<usize> {
         loop {
             {
                 let _turn = self.turn.take()?;
@@ -215,7 +264,7 @@ impl Desk {
         }
     }
 
-    fn deliver(&self, out: &mut UserSliceWriter) -> Result<Option<usize>> {
+    fn deliver(&self, out: &mut impl Out) -> Result<Option<usize>> {
         let mut inner = self.lock();
         if let Some(notice) = inner.returns.pop_front() {
             drop(inner);
@@ -255,13 +304,7 @@ impl Desk {
 }
 
 /// Writes one event whose message consists of two parts.
-fn put(
-    out: &mut UserSliceWriter,
-    kind: u32,
-    cookie: u64,
-    head: &[u8],
-    body: &[u8],
-) -> Result<usize> {
+fn put(out: &mut impl Out, kind: u32, cookie: u64, head: &[u8], body: &[u8]) -> Result<usize> {
     let len = head.len().wrapping_add(body.len());
     let event = vesper_event {
         type_: kind,
@@ -270,15 +313,15 @@ fn put(
         status: 0,
         reserved: 0,
     };
-    if out.len() < size_of::<vesper_event>().wrapping_add(len) {
+    if out.room() < size_of::<vesper_event>().wrapping_add(len) {
         return Err(EINVAL);
     }
     let mut words = [0u8; size_of::<vesper_event>()];
     words[0..4].copy_from_slice(&event.type_.to_ne_bytes());
     words[4..8].copy_from_slice(&event.len.to_ne_bytes());
     words[8..16].copy_from_slice(&event.cookie.to_ne_bytes());
-    out.write_slice(&words)?;
-    out.write_slice(head)?;
-    out.write_slice(body)?;
+    out.put(&words)?;
+    out.put(head)?;
+    out.put(body)?;
     Ok(size_of::<vesper_event>().wrapping_add(len))
 }

@@ -65,7 +65,8 @@ pub(crate) struct Info {
 pub(crate) struct Domain {
     host: Arc<Host>,
     name: [u8; NAME_LEN],
-    vmm: Pid,
+    /// Process that attached; none if it is this kernel.
+    vmm: Option<Pid>,
     dir: Arc<DomainDir>,
     quota: Arc<Quota>,
     /// What was kept is being thrown away.
@@ -87,18 +88,19 @@ impl_has_work! {
 }
 
 impl Domain {
-    /// A domain of that name, which was checked, for the calling VMM.
+    /// A domain of that name, which was checked, that process `vmm` attaches or nobody.
     pub(crate) fn new(
         host: &Arc<Host>,
         name: &[u8; NAME_LEN],
         dir: Arc<DomainDir>,
+        vmm: Option<Pid>,
     ) -> Result<Arc<Self>> {
         let limits = host.limits();
         Arc::pin_init(
             try_pin_init!(Self {
                 host: host.clone(),
                 name: *name,
-                vmm: Pid::current_process()?,
+                vmm,
                 dir,
                 quota: Quota::new(limits.max_lent_pages)?,
                 reaped: Atomic::new(false),
@@ -174,7 +176,7 @@ impl Domain {
             bindings::VESPER_DOMAIN_DEAD => 0,
             _ => info.run_state,
         };
-        out.vmm_pid = self.vmm.nr();
+        out.vmm_pid = self.vmm.as_ref().map_or(0, Pid::nr);
         out.channels = channels as u32;
         out.lent_pages = self.quota.lent() as u64;
         out.guest_abi = info.refused_abi;

@@ -66,6 +66,16 @@ unsigned long vesper_helper_page_to_pfn(struct page *page)
 	return page_to_pfn(page);
 }
 
+void vesper_helper_get_page(struct page *page)
+{
+	get_page(page);
+}
+
+void vesper_helper_put_page(struct page *page)
+{
+	put_page(page);
+}
+
 /* Does @addr of this process lie in a shared mapping of a file? */
 bool vesper_helper_mapped_file(unsigned long addr)
 {

@@ -20,6 +20,8 @@ void vesper_helper_init_relay_wakeup(struct rchan_buf *buf);
 void *vesper_helper_vmap(struct page **pages, unsigned int count);
 void vesper_helper_copy(void *to, const void *from, size_t len);
 unsigned long vesper_helper_page_to_pfn(struct page *page);
+void vesper_helper_get_page(struct page *page);
+void vesper_helper_put_page(struct page *page);
 bool vesper_helper_mapped_file(unsigned long addr);
 int vesper_helper_inode_lock(struct inode *inode);
 void vesper_helper_inode_unlock(struct inode *inode);

@@ -16,6 +16,7 @@ use crate::{
     },
     sys::{
         debugfs::Entry,
+        pid::Pid,
         workqueue::OwnedQueue, //
     },
 };
@@ -99,6 +100,25 @@ impl Host {
         if name == abi::HOST_DOMAIN {
             return Err(EINVAL);
         }
+        self.admit(field, name, Some(Pid::current_process()?))
+    }
+
+    /// Makes the domain that this kernel itself is. `EEXIST`: it is there already.
+    pub(crate) fn attach_self(self: &Arc<Self>) -> Result<Arc<Domain>> {
+        let mut field = [0; NAME_LEN];
+        field
+            .iter_mut()
+            .zip(abi::HOST_DOMAIN)
+            .for_each(|(to, from)| *to = *from);
+        self.admit(&field, abi::HOST_DOMAIN, None)
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        field: &[u8; NAME_LEN],
+        name: &[u8],
+        vmm: Option<Pid>,
+    ) -> Result<Arc<Domain>> {
         let mut domains = self.domains.lock();
         let alive = |d: &&Arc<Domain>| d.state() != VESPER_DOMAIN_DEAD;
         if domains.iter().filter(alive).any(|d| d.name() == field) {
@@ -115,7 +135,7 @@ impl Host {
             dead.note(|info| info.label = label);
         }
         let dir = DomainDir::new(&self.root, name, self.changes.clone())?;
-        let domain = Domain::new(self, field, dir)?;
+        let domain = Domain::new(self, field, dir, vmm)?;
         domains.push(domain.clone(), GFP_KERNEL)?;
         self.changes.note();
         Ok(domain)

@@ -3,8 +3,8 @@
 //! VESPER host module: guests' relay buffers as relay files of the host.
 //!
 //! Layers (paper, figure 2): UI is `control` and `files`; action is `loader` and `listener`;
-//! communication is `attach`, the only part that knows how a VMM reaches us. `domain` and `host`
-//! hold them together, `sys` wraps the kernel.
+//! communication is `attach`, the only part that knows how a VMM reaches us, and `carrier`, which is
+//! the same for this very kernel. `domain` and `host` hold them together, `sys` wraps the kernel.
 
 use kernel::{
     prelude::*,
@@ -15,6 +15,7 @@ use kernel::{
 mod abi;
 mod attach;
 mod bindings;
+mod carrier;
 mod changes;
 mod control;
 mod desk;
@@ -87,6 +88,7 @@ struct ShutDown(Arc<Host>);
 
 impl Drop for ShutDown {
     fn drop(&mut self) {
+        carrier::withdraw();
         self.0.shut_down();
     }
 }
@@ -102,6 +104,7 @@ impl kernel::Module for VesperHost {
             max_dead: *module_parameters::max_dead.value_ref() as usize,
             max_requests: *module_parameters::max_requests.value_ref() as usize,
         })?);
+        carrier::publish(host.0.clone());
         // The node that anybody but the operator may come to have opens last, when nothing can
         // fail any more.
         let control = KBox::pin_init(Device::register(c"vesper", host.0.clone()), GFP_KERNEL)?;

@@ -25,10 +25,7 @@ use crate::{
         REPLY_LEN, //
     },
     sys::{
-        pages::{
-            Pinned,
-            Segment, //
-        },
+        pages::Borrowed,
         time::warn_limited,
         trace::{
             self,
@@ -221,21 +218,20 @@ impl Domain {
         }
     }
 
-    /// Passes on an element of the lend queue, see `struct vesper_lend`.
+    /// Passes on an element of the lend queue, see `struct vesper_lend`, of so many `pages`, which
+    /// `take` takes: it is told whether they will be written to.
     pub(crate) fn lend(
         self: &Arc<Self>,
         cookie: u64,
         bytes: &[u8],
-        segments: &[Segment],
+        pages: usize,
+        take: impl FnOnce(bool) -> Result<Borrowed>,
     ) -> Result {
         if self.info.lock().state == bindings::VESPER_DOMAIN_BROKEN {
             return Err(EPROTO);
         }
         let head = message::head(bytes).map_err(|fault| self.fault(fault))?;
         let fragment = message::fragment(&head, bytes).map_err(|fault| self.fault(fault))?;
-        let pages = segments
-            .iter()
-            .fold(0usize, |sum, s| sum.saturating_add(s.pages()));
         if pages != fragment.nr_pages as usize {
             return Err(EINVAL);
         }
@@ -249,9 +245,7 @@ impl Domain {
         }
         // Without the lock: this can wait for the VMM's own memory.
         let index = fragment.first.is_none();
-        let loan = Loan::new(&self.quota, &self.desk, cookie, pages, || {
-            Pinned::new(segments, index)
-        })?;
+        let loan = Loan::new(&self.quota, &self.desk, cookie, pages, || take(index))?;
         let mut control = self.control.lock();
         // The device may have been reset meanwhile.
         if control.closed || !control.greeted || !loan.is_current(&self.desk) {

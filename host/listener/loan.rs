@@ -12,9 +12,9 @@ use crate::{
     sys::{
         index::Index,
         pages::{
+            Borrowed,
             Map,
-            PageList,
-            Pinned, //
+            PageList, //
         },
     },
 };
@@ -83,31 +83,31 @@ impl Drop for Charge {
 
 /// One element of the lend queue. Dropping it ends the loan without a word to the VMM.
 pub(crate) struct Loan {
-    pinned: Pinned,
+    borrowed: Borrowed,
     notice: ListArc<Return>,
     _charge: Charge,
 }
 
 impl Loan {
-    /// Pins `pages` pages with `pin`; `cookie` names the loan. `ENOSPC`: more than the domain may.
+    /// Takes `pages` pages with `take`; `cookie` names the loan. `ENOSPC`: more than the domain may.
     pub(crate) fn new(
         quota: &Arc<Quota>,
         desk: &Desk,
         cookie: u64,
         pages: usize,
-        pin: impl FnOnce() -> Result<Pinned>,
+        take: impl FnOnce() -> Result<Borrowed>,
     ) -> Result<Self> {
         let charge = Charge::new(quota, pages)?;
         Ok(Self {
             notice: desk.notice(cookie)?,
-            pinned: pin()?,
+            borrowed: take()?,
             _charge: charge,
         })
     }
 
     /// Pages in it.
     pub(crate) fn pages(&self) -> usize {
-        self.pinned.len()
+        self.borrowed.len()
     }
 
     /// Says whether it began after the last reset.
@@ -118,12 +118,12 @@ impl Loan {
     /// Ends the loan and tells the VMM.
     pub(crate) fn give_back(self, desk: &Desk) {
         let Self {
-            pinned,
+            borrowed,
             notice,
             _charge: charge,
         } = self;
         // The VMM may use the pages as soon as it is told.
-        drop(pinned);
+        drop(borrowed);
         drop(charge);
         desk.loan_over(notice);
     }
@@ -253,13 +253,13 @@ impl Lent {
     ) -> Result<(Map, Index, PageList)> {
         let mut list = PageList::new(geometry.pages())?;
         for fragment in fragments {
-            list.push_pinned(&fragment.loan.pinned)?;
+            list.push_borrowed(&fragment.loan.borrowed)?;
         }
         if list.len() != geometry.pages() {
             return Err(EINVAL);
         }
         let mut index_list = PageList::new(1)?;
-        index_list.push_pinned(&index_loan.pinned)?;
+        index_list.push_borrowed(&index_loan.borrowed)?;
         let index = Index::new(Map::new(&index_list)?)?;
         if index.version() != VIRTIO_VESPER_INDEX_VERSION
             || index.n_subbufs() as usize != geometry.n_subbufs()

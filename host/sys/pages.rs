@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages: a VMM's, pinned and accounted to it; our own; and mappings of either.
+//! Pages: a VMM's, pinned and accounted to it; this kernel's, held by a reference; our own; and
+//! mappings of any of them.
 //!
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
@@ -44,10 +45,10 @@ impl PageList {
     }
 
     /// Adds the pages of a loan.
-    pub(crate) fn push_pinned(&mut self, pinned: &Pinned) -> Result {
+    pub(crate) fn push_borrowed(&mut self, borrowed: &Borrowed) -> Result {
         Ok(self
             .0
-            .extend_from_slice(&pinned.pages, GFP_KERNEL_ACCOUNT)?)
+            .extend_from_slice(borrowed.pages(), GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Adds a page of our own.
@@ -184,11 +185,6 @@ impl Pinned {
         }
         Ok(())
     }
-
-    /// How many pages there are.
-    pub(crate) fn len(&self) -> usize {
-        self.pages.len()
-    }
 }
 
 /// Why pinning at `addr` failed with `err`: files on real file systems are refused as EFAULT.
@@ -213,6 +209,69 @@ impl Drop for Pinned {
                 self.dirty,
             )
         };
+    }
+}
+
+/// Pages of this kernel, whose owner may free them: they stay until this is dropped.
+///
+/// # Invariants
+///
+/// A reference to each page in the list is held for it.
+pub(crate) struct Held {
+    pages: KVVec<*mut bindings::page>,
+}
+
+// SAFETY: References to pages belong to no thread.
+unsafe impl Send for Held {}
+// SAFETY: As above.
+unsafe impl Sync for Held {}
+
+impl Held {
+    /// Takes a reference to each of `pages`.
+    ///
+    /// # Safety
+    ///
+    /// They are allocated, are no tail pages, and their contents are nobody's but a lender's.
+    pub(crate) unsafe fn new(pages: &[*mut bindings::page]) -> Result<Self> {
+        let mut list = KVVec::new();
+        list.extend_from_slice(pages, GFP_KERNEL)?;
+        for page in list.iter() {
+            // SAFETY: Allocated, by the requirement of this function.
+            unsafe { bindings::vesper_helper_get_page(*page) };
+        }
+        // INVARIANT: Just taken.
+        Ok(Self { pages: list })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        for page in self.pages.iter() {
+            // SAFETY: By the type invariant there is a reference to give back.
+            unsafe { bindings::vesper_helper_put_page(*page) };
+        }
+    }
+}
+
+/// Pages of a lender that stay as long as this.
+pub(crate) enum Borrowed {
+    /// Of a VMM.
+    Pinned(Pinned),
+    /// Of this kernel.
+    Held(Held),
+}
+
+impl Borrowed {
+    fn pages(&self) -> &[*mut bindings::page] {
+        match self {
+            Self::Pinned(pinned) => &pinned.pages,
+            Self::Held(held) => &held.pages,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pages().len()
     }
 }
 

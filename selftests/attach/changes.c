@@ -9,7 +9,7 @@
 
 #include "common.h"
 
-#define READABLE	(POLLIN)
+#define READABLE	POLLIN
 
 static int list(int fd, unsigned long request, __u32 capacity)
 {
@@ -53,12 +53,12 @@ static void *waiter_thread(void *arg)
 	return NULL;
 }
 
-/* Does @what while somebody waits, who hears of it; and is silent afterwards. */
-#define WAKES(fd, what)							\
+/* Does @what while somebody waits, who hears of it. */
+#define WAKES(file, what)						\
 	do {								\
-		struct waiter waiter_ = { .fd = (fd) };			\
+		struct waiter waiter_ = { .fd = (file) };		\
 									\
-		CHECK(quiet(fd));					\
+		CHECK(quiet(waiter_.fd));				\
 		CHECK(!pthread_create(&waiter_.thread, NULL,		\
 				      waiter_thread, &waiter_));	\
 		usleep(50000);						\
@@ -66,7 +66,7 @@ static void *waiter_thread(void *arg)
 		pthread_join(waiter_.thread, NULL);			\
 		CHECK_EQ(waiter_.revents, READABLE);			\
 		/* It stays so, also for who comes later. */		\
-		CHECK_EQ(poll_fd(fd, 0), READABLE);			\
+		CHECK_EQ(poll_fd(waiter_.fd, 0), READABLE);		\
 	} while (0)
 
 static int ask(struct request *r, __u8 *image)

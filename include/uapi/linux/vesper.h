@@ -216,7 +216,8 @@ struct vesper_info {
  * struct vesper_domain - one entry of VESPER_IOC_DOMAINS
  * @state: VESPER_DOMAIN_*
  * @run_state: VESPER_RUN_*, 0 if the VMM never said
- * @vmm_pid: process that attached, in the caller's pid namespace
+ * @vmm_pid: process that attached, in the caller's pid namespace; 0 for the
+ *	     domain "host", which is this kernel
  * @guest_abi: device ABI version of the guest's driver, 0 before its hello; in
  *	       state ATTACHED, that of the driver that was turned away for it
  * @load_policy: VIRTIO_VESPER_POLICY_*

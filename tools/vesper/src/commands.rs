@@ -123,7 +123,10 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
             shown(&domain.name),
             domain_state(domain).into(),
             run_state(domain).into(),
-            domain.vmm_pid.to_string(),
+            match domain.vmm_pid {
+                0 => "-".into(),
+                pid => pid.to_string(),
+            },
             known(domain.nr_cpus.to_string()),
             known(policy(domain).into()),
             domain.modules.to_string(),

@@ -379,6 +379,9 @@ fn memlock_remedy() -> &'static str {
      the buffers"
 }
 
+/// The domain that the host itself is.
+const HOST_DOMAIN: &str = "host";
+
 impl Error {
     /// What the operator can do about it.
     pub fn remedy(&self) -> Option<String> {
@@ -393,7 +396,13 @@ impl Error {
                 Older::We => "install the tool that belongs to the module".into(),
                 Older::Peer => "install and load the module that belongs to the tool".into(),
             },
+            Self::NoDomain { domain, .. } if domain == HOST_DOMAIN => {
+                "`modprobe vesper_local` makes the host a domain".into()
+            }
             Self::NoDomain { known, .. } | Self::NoFiles { known, .. } => list(known),
+            Self::NoDriver(domain) if domain == HOST_DOMAIN => {
+                "load it here with `modprobe vesper_guest`".into()
+            }
             Self::NoDriver(_) => "load it there with `modprobe vesper_guest`".into(),
             Self::GuestAbi { older, .. } => match older {
                 Older::We => "update vesper_host to the version that the guest has",
