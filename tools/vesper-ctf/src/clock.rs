@@ -13,6 +13,8 @@ pub struct Clock {
     pub offset_s: i64,
     /// Cycles to be added.
     pub offset: i64,
+    /// What it is, in the words of who wrote the metadata.
+    pub description: Vec<u8>,
 }
 
 const NS: i128 = 1_000_000_000;
@@ -30,6 +32,7 @@ impl Clock {
             freq,
             offset_s: i64::try_from(seconds).unwrap_or(0),
             offset: zero.rem_euclid(i128::from(freq)) as i64,
+            description: Vec::new(),
         }
     }
 
@@ -50,6 +53,7 @@ impl Default for Clock {
             freq: 1_000_000_000,
             offset_s: 0,
             offset: 0,
+            description: Vec::new(),
         }
     }
 }
@@ -65,6 +69,7 @@ mod tests {
             freq: 2_450_000_000,
             offset_s: 1_700_000_000,
             offset: 1_234_567_890,
+            description: Vec::new(),
         };
         // What babeltrace2 says for the same clock.
         assert_eq!(
@@ -95,6 +100,7 @@ mod tests {
                 freq,
                 offset_s,
                 offset,
+                description: Vec::new(),
             };
             clock.nanoseconds(u64::MAX);
             clock.nanoseconds(0);

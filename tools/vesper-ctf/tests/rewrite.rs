@@ -32,6 +32,7 @@ fn only_clock_and_environment_change() {
         new.clock(),
         Clock {
             name: "vesper_tsc".into(),
+            description: b"TSC of \"web1\"?".into(),
             ..block().clock
         }
     );

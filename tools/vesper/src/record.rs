@@ -21,7 +21,6 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::relay;
 use crate::sys;
-use crate::timeline::Reading;
 
 mod error;
 mod lookup;
@@ -273,7 +272,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
     fn end(&mut self, source: &mut Source) -> Result<()> {
         self.totals += source.totals();
         source.trim();
-        let clock = source.origin.block(&Reading::now());
+        let clock = source.origin.measure();
         source.refresh(clock)
     }
 

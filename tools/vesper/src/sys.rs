@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::time::{clock_gettime, ClockId};
 use vesper_abi::bindings::{
     vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load, vesper_module,
     vesper_position, vesper_reap, vesper_unload, IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO,
@@ -141,6 +142,16 @@ pub fn cycles() -> u64 {
         _mm_lfence();
         cycles
     }
+}
+
+/// The monotonic clock, in nanoseconds; 0 if there is none, which can't be.
+pub fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC);
+    now.map_or(0, |now| {
+        (now.tv_sec() as u64)
+            .wrapping_mul(1_000_000_000)
+            .wrapping_add(now.tv_nsec() as u64)
+    })
 }
 
 /// The wall clock: nanoseconds since the epoch.

@@ -22,10 +22,28 @@ const APART_NS: i128 = 10_000_000_000;
 /// clock was set meanwhile.
 const PLAUSIBLE: u64 = 1000;
 
-/// The host's two clocks at one moment.
+/// What the timestamps of the host's own records count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counter {
+    /// The time stamp counter.
+    Tsc,
+    /// Nanoseconds of the monotonic clock.
+    Monotonic,
+}
+
+impl Counter {
+    fn read(self) -> u64 {
+        match self {
+            Self::Tsc => sys::cycles(),
+            Self::Monotonic => sys::monotonic_ns(),
+        }
+    }
+}
+
+/// A counter of the host and its wall clock at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
-    /// Time stamp counter.
+    /// The counter.
     pub cycles: u64,
     /// Wall clock, nanoseconds since the epoch.
     pub nanoseconds: i128,
@@ -35,11 +53,11 @@ pub struct Reading {
 
 impl Reading {
     /// Reads them now.
-    pub fn now() -> Self {
+    pub fn now(counter: Counter) -> Self {
         let read = |_| {
-            let before = sys::cycles();
+            let before = counter.read();
             let nanoseconds = sys::wall_clock_ns();
-            let after = sys::cycles();
+            let after = counter.read();
             let between = after.wrapping_sub(before);
             Self {
                 cycles: before.wrapping_add(between / 2),
@@ -172,9 +190,11 @@ mod tests {
 
     #[test]
     fn readings_go_forward() {
-        let (a, b) = (Reading::now(), Reading::now());
-        assert!(b.cycles > a.cycles);
-        assert!(a.nanoseconds > 1_700_000_000_000_000_000);
+        for counter in [Counter::Tsc, Counter::Monotonic] {
+            let (a, b) = (Reading::now(counter), Reading::now(counter));
+            assert!(b.cycles > a.cycles);
+            assert!(a.nanoseconds > 1_700_000_000_000_000_000);
+        }
     }
 
     fn machine(cpus: &[(&str, Option<(&str, &str)>)]) -> TempDir {

@@ -307,7 +307,11 @@ impl<'a> Parser<'a> {
                 "precision" => {
                     value.unsigned()?;
                 }
-                "description" => {}
+                "description" => {
+                    if let ValueKind::Text(text) = value.kind {
+                        clock.description = text;
+                    }
+                }
                 name => return Err((at, unsupported("the attribute", name))),
             }
             Ok(())

@@ -6,16 +6,20 @@ use std::fs;
 use std::path::PathBuf;
 
 use vesper_abi::bindings;
+use vesper_ctf::clock::Clock;
 use vesper_ctf::metadata::Metadata;
 
 use super::origin::{described, parse_uuid, Origin, Time};
 use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
 use crate::error::Result;
-use crate::timeline::{Reading, Scaling};
+use crate::timeline::{Counter, Reading, Scaling};
 
 /// The name of the host itself, which no guest can have.
 const HOST: &str = "host";
+
+/// How the guest's driver describes that clock.
+const TSC: &[u8] = b"TSC";
 
 /// What is the same for all guests.
 pub(crate) struct Lookup<C> {
@@ -25,8 +29,8 @@ pub(crate) struct Lookup<C> {
     control: Option<Host<C>>,
     host: String,
     time_line: [u8; 16],
-    /// From the beginning of the recording.
-    first: Reading,
+    /// From the beginning of the recording: by TSC, and by the monotonic clock.
+    first: [Reading; 2],
 }
 
 impl<C: Control> Lookup<C> {
@@ -39,7 +43,7 @@ impl<C: Control> Lookup<C> {
             control: control.ok(),
             host: host.to_string_lossy().into_owned(),
             time_line: parse_uuid(boot_id.trim().as_bytes()).unwrap_or_default(),
-            first: Reading::now(),
+            first: [Counter::Tsc, Counter::Monotonic].map(Reading::now),
         }
     }
 
@@ -47,7 +51,7 @@ impl<C: Control> Lookup<C> {
     pub(crate) fn origin(&self, domain: &str, metadata: Option<&Metadata>) -> Origin {
         let (clock, boot_id) = described(metadata);
         Origin {
-            time: self.time(domain, boot_id),
+            time: self.time(domain, clock.as_ref(), boot_id),
             // What has made room for a new guest was called so.
             domain: domain.split('@').next().unwrap_or(domain).to_owned(),
             host: self.host.clone(),
@@ -57,9 +61,17 @@ impl<C: Control> Lookup<C> {
         }
     }
 
-    fn time(&self, domain: &str, boot_id: Option<[u8; 16]>) -> Time {
+    fn time(&self, domain: &str, clock: Option<&Clock>, boot_id: Option<[u8; 16]>) -> Time {
+        let [by_tsc, by_clock] = self.first;
+        let tsc = clock.is_some_and(|clock| clock.description == TSC);
         if domain == HOST {
-            return Time::Host(Scaling::HOST, self.first);
+            return match tsc {
+                true => Time::Host(Counter::Tsc, Scaling::HOST, by_tsc),
+                false => Time::Host(Counter::Monotonic, Scaling::HOST, by_clock),
+            };
+        }
+        if !tsc {
+            return Time::Guest("its records do not have the TSC");
         }
         let Some(control) = &self.control else {
             return Time::Guest("the control device can't be used");
@@ -73,11 +85,8 @@ impl<C: Control> Lookup<C> {
         if boot_id != Some(found.boot_id) {
             return Time::Guest("it has booted again since");
         }
-        if found.tsc_khz == 0 {
-            return Time::Guest("its records do not have the TSC");
-        }
         match Scaling::of_process(&self.debugfs, found.vmm_pid) {
-            Some(scaling) => Time::Host(scaling, self.first),
+            Some(scaling) => Time::Host(Counter::Tsc, scaling, by_tsc),
             None => Time::Guest("KVM shows no TSC offset of its VMM"),
         }
     }

@@ -6,13 +6,14 @@ use vesper_ctf::clock::Clock;
 use vesper_ctf::metadata::Metadata;
 use vesper_ctf::rewrite::ClockBlock;
 
-use crate::timeline::{Reading, Scaling};
+use crate::timeline::{Counter, Reading, Scaling};
 
 /// Where a guest's time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Time {
-    /// The host's clocks, by what KVM knows of the guest's counter.
-    Host(Scaling, Reading),
+    /// The host's clocks, by what KVM knows of the guest's counter: which clock of
+    /// the host that comes from, how, and the two at the beginning.
+    Host(Counter, Scaling, Reading),
     /// The guest's own wall clock; and why.
     Guest(&'static str),
 }
@@ -75,29 +76,33 @@ impl Origin {
     /// The clock as far as it is known at the beginning.
     pub(crate) fn guess(&self) -> Option<ClockBlock> {
         match &self.time {
-            Time::Host(_, first) => self.block(first),
-            Time::Guest(_) => self.block(&Reading {
-                cycles: 0,
-                nanoseconds: 0,
-                error: 0,
-            }),
+            Time::Host(_, _, first) => self.block(Some(first)),
+            Time::Guest(_) => self.block(None),
         }
     }
 
-    /// The clock, when the host's clocks have been read again.
-    pub(crate) fn block(&self, last: &Reading) -> Option<ClockBlock> {
+    /// The clock, by the host's clocks as they are at the end, too.
+    pub(crate) fn measure(&self) -> Option<ClockBlock> {
+        match &self.time {
+            Time::Host(counter, ..) => self.block(Some(&Reading::now(*counter))),
+            Time::Guest(_) => self.block(None),
+        }
+    }
+
+    fn block(&self, last: Option<&Reading>) -> Option<ClockBlock> {
         let own = self.clock.as_ref()?;
-        Some(match &self.time {
-            Time::Host(scaling, first) => {
+        Some(match (&self.time, last) {
+            (Time::Host(_, scaling, first), Some(last)) => {
                 let (clock, precision) = scaling.clock(own.freq, first, last);
+                let what = String::from_utf8_lossy(&own.description);
                 ClockBlock {
                     clock,
                     uuid: self.time_line,
-                    description: "TSC, on the wall clock of the host".into(),
+                    description: format!("{what}, on the wall clock of the host"),
                     precision,
                 }
             }
-            Time::Guest(_) => ClockBlock {
+            _ => ClockBlock {
                 clock: own.clone(),
                 // A clock that nobody else has.
                 uuid: self.boot_id.unwrap_or(self.time_line),

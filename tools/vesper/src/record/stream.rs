@@ -153,13 +153,18 @@ impl StreamFile {
         if !self.reserves || wanted <= self.reserved {
             return Ok(());
         }
-        let more = bytes.max(STEP);
-        let (at, len) = (self.len as i64, i64::try_from(more).unwrap_or(i64::MAX));
+        let mut more = bytes.max(STEP);
         loop {
+            let (at, len) = (self.len as i64, i64::try_from(more).unwrap_or(i64::MAX));
             match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, at, len) {
                 Ok(()) => self.reserved = self.len.saturating_add(more),
                 Err(Errno::EINTR) => continue,
                 Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.reserves = false,
+                // No more than it takes.
+                Err(Errno::ENOSPC | Errno::EDQUOT) if more > bytes => {
+                    more = bytes;
+                    continue;
+                }
                 Err(errno) => {
                     return Err(RecordError::Full {
                         path: self.path.clone(),
