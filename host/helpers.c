@@ -11,6 +11,7 @@
 #include <linux/ratelimit.h>
 #include <linux/relay.h>
 #include <linux/sched/signal.h>
+#include <linux/security.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <linux/vmalloc.h>
@@ -216,4 +217,10 @@ void vesper_helper_unwatch_mm(struct vesper_mm_watch *watch)
 	WRITE_ONCE(watch->armed, false);
 	mmu_notifier_unregister(&watch->notifier, watch->notifier.mm);
 	kfree(watch);
+}
+
+/* Without security modules in the kernel this is an inline function. */
+bool vesper_helper_debugfs_locked_down(void)
+{
+	return security_locked_down(LOCKDOWN_DEBUGFS);
 }

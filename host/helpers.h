@@ -50,6 +50,7 @@ enum vesper_trace_buffer {
 	VESPER_TRACE_SWITCH,
 };
 
+bool vesper_helper_debugfs_locked_down(void);
 void vesper_helper_trace_attach(const u8 *domain, int pid);
 void vesper_helper_trace_detach(const u8 *domain, u64 kept);
 void vesper_helper_trace_step(const char *step, const u8 *domain,

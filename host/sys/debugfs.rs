@@ -21,7 +21,7 @@ use kernel::{
 /// Says whether lockdown keeps debugfs to files that can only be read.
 pub(super) fn locked_down() -> bool {
     // SAFETY: No requirements.
-    unsafe { bindings::security_locked_down(bindings::lockdown_reason_LOCKDOWN_DEBUGFS) != 0 }
+    unsafe { bindings::vesper_helper_debugfs_locked_down() }
 }
 
 /// What root may do with a file; others may do nothing.
