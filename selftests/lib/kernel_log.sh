@@ -9,7 +9,8 @@
 #
 #	# kernel-log: host|guest COUNT REGEX
 #
-# Exactly COUNT lines must then match REGEX; they are not held against it.
+# Exactly COUNT lines must then match REGEX, or any number if it is '*'; they are not
+# held against it.
 
 KERNEL_LOG_BAD='WARNING:|BUG:|BUG |Oops|Kernel panic|general protection fault'
 KERNEL_LOG_BAD+='|unable to handle|possible recursive locking|circular locking'
@@ -34,7 +35,7 @@ kernel_log_scan() { # WHO FILE MARK SCRIPT
 	while read -r count regex; do
 		[[ -n $count ]] || continue
 		found=$(grep -cE "$regex" <<<"$new")
-		if ((found != count)); then
+		if [[ $count != '*' ]] && ((found != count)); then
 			echo "$who's kernel log has $found lines of /$regex/, declared: $count"
 			status=1
 		fi
