@@ -16,7 +16,7 @@ export KERNEL V W
 
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
-	selftests newer test soak qtest \
+	selftests newer test test-debug coverage soak qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -88,6 +88,12 @@ newer: modules
 
 test: guest tools selftests ## every test, or the selftests T=...; the last line has the totals
 	@env/test $(T)
+
+test-debug: guest tools selftests ## the selftests with kernels that look for errors, one side at a time; goes on where it stopped
+	@env/test-debug $(T)
+
+coverage: guest tools selftests ## which lines of the modules the hostile tests (or T=...) never reach
+	@env/coverage/run $(T)
 
 soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; the last line has the totals
 	@env/soak $(MINUTES) $(T)

@@ -48,11 +48,28 @@ build_root() {
 }
 
 build_kernel() {
+	if [[ $VESPER_KERNEL == debug ]]; then
+		build_debug_kernel "$1"
+		return
+	fi
 	with_progress "kernel tree for Rust modules" "$VESPER_CACHE/log/kernel.log" \
 		enter_root --exec --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
 		--bind "$VESPER_CACHE/debs:/var/cache/vesper-debs" \
 		--ro "$VESPER_ENV/lib/recipe-kernel:/run/recipe" \
 		--bind "$1:$KERNEL_IN_ROOT" "$(entry root)" bash /run/recipe "$VESPER_KERNEL"
+	say "kernel release: $(cat "$1/release")"
+}
+
+build_debug_kernel() {
+	mkdir -p "$VESPER_CACHE/ccache"
+	with_progress "debug kernel (the longest step of all: 10 to 20 minutes)" \
+		"$VESPER_CACHE/log/debug-kernel.log" \
+		enter_root --exec --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
+		--bind "$VESPER_CACHE/debs:/var/cache/vesper-debs" \
+		--bind "$VESPER_CACHE/ccache:/var/cache/ccache" \
+		--ro "$VESPER_ENV/debug.config:/run/debug.config" \
+		--ro "$VESPER_ENV/lib/recipe-debug-kernel:/run/recipe" \
+		--bind "$1:$KERNEL_IN_ROOT" "$(entry root)" bash /run/recipe
 	say "kernel release: $(cat "$1/release")"
 }
 

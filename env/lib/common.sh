@@ -6,7 +6,8 @@
 #
 # Layout of the cache ($VESPER_CACHE):
 #   root/KEY/     Debian root in which everything is built and run
-#   kernel/KEY/   prepared kernel tree (build/), modules (modules/) and vmlinuz
+#   kernel/KEY/   prepared kernel tree (build/), modules (modules/) and vmlinuz;
+#                 one of each KERNEL that was asked for
 #   qemu/KEY/     QEMU source and build with qemu-patches/ applied
 #   debs/ dist/   downloaded packages and source archives, kept for re-use
 #   cargo/ ccache/ compiler and crate caches
@@ -21,7 +22,8 @@ VESPER_TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 VESPER_ENV=$VESPER_TOP/env
 VESPER_CACHE=${VESPER_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/vesper}
 VESPER_LOCK=$VESPER_ENV/versions.lock
-# A kernel release or flavour other than the lock file's.
+# A kernel release or flavour other than the lock file's, or 'debug': built from
+# the lock file's source as env/debug.config says.
 VESPER_KERNEL=${KERNEL:-}
 
 # Where the entries of the cache are seen inside the root, whatever their key:
@@ -83,7 +85,11 @@ kernel_key() {
 		lock_lines kernel-series
 		lock_lines kernel-flavour
 		printf '%s\n' "$VESPER_KERNEL"
-		cat "$VESPER_ENV"/lib/recipe-kernel
+		if [[ $VESPER_KERNEL == debug ]]; then
+			cat "$VESPER_ENV"/lib/recipe-debug-kernel "$VESPER_ENV"/debug.config
+		else
+			cat "$VESPER_ENV"/lib/recipe-kernel
+		fi
 	} | hash_of
 }
 
