@@ -6,8 +6,25 @@
 
 ON_GUEST=$GUEST
 
+# Where a test is, in the host's log too: that is what is left of a machine that
+# stops in the middle of it.
+host_step() {
+	note "$*"
+	echo "host_domain: $*" >/dev/kmsg
+}
+
+# What everybody waits for, should the test take too long.
+host_watchdog() { # SECONDS
+	sleep "$1"
+	host_step "takes too long"
+	echo w >/proc/sysrq-trigger
+	echo l >/proc/sysrq-trigger
+}
+
 host_domain_up() {
 	trap host_domain_end EXIT
+	host_watchdog 150 &
+	WATCHDOG=$!
 	insmod "$TOP/guest/vesper_guest.ko" || fail "no vesper_guest on the host"
 	insmod "$TOP/local/vesper_local.ko" || fail "the host does not become a domain"
 }
@@ -28,6 +45,8 @@ print(*(d[sys.argv[1]] for d in json.load(sys.stdin) if d["domain"] == "host"))'
 # What a test that failed has left.
 host_domain_end() {
 	local status=$? module
+	host_step "ends with $status"
+	kill "$WATCHDOG" 2>/dev/null
 	for GUEST in "$ON_GUEST" host; do
 		for module in vesper_seq signal vesper_feed; do
 			vesper unload "$GUEST" "$module" >/dev/null 2>&1

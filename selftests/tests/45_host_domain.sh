@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host as a domain (paper 5.2): the same probes, the same files, the same
 # commands, and one reader sees host and guests.
-# time-limit: 600
+# time-limit: 180
 . lib/vesper.sh
 . lib/host_domain.sh
 
@@ -19,6 +19,7 @@ expect_match "the domain" "$domain" '^host +ready +running +- '
 expect_eq "its kernel" "${domain##* }" "$(uname -r)"
 expect_eq "its boot" "$(host_fact boot_id)" "$(cat /proc/sys/kernel/random/boot_id)"
 
+host_step "both"
 # Host and guest at the same time, read alike.
 unload_on_exit vesper_seq
 load_seq subbuf_size=4096 n_subbufs=8 len=32
@@ -52,6 +53,7 @@ expect_eq "records of both in one stream" \
 expect_eq "both in one table" \
 	"$(vesper list | grep -cE "(host|$ON_GUEST) +vesper_seq +live")" 2
 
+host_step "urgent"
 # An urgent record wakes who waits; and the bytes in a mapping are the ones written.
 GUEST=host
 relay_wait "$(relay_file vesper_seq 0)" 20000 &
@@ -64,6 +66,7 @@ relay_map "$(relay_file vesper_seq 0)" >"$VESPER_WORK/got"
 same_bytes "mapped" "$VESPER_WORK/wanted" "$VESPER_WORK/got"
 vesper stat host/vesper_seq | grep -q cpu || fail "no buffers of the host"
 
+host_step "unload"
 # Unloaded with unread data, which stays; and the module is gone at once.
 seq_write 1 70
 unload vesper_seq
@@ -73,6 +76,7 @@ expect_eq "pages lent" "$(host_fact lent_pages)" 0
 expect_eq "unread records" "$(vesper cat host/vesper_seq --json | wc -l)" 70
 wait_for 20 "the drained files to go" test ! -e "$RELAY/host/vesper_seq"
 
+host_step "signal"
 # A probe of what happens here: signals.
 vesper load host "$SIGNAL" || fail "cannot load $SIGNAL"
 sleep 1000 &

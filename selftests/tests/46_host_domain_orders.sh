@@ -3,7 +3,7 @@
 # The host's own domain goes and comes again, with probes loaded, in every order
 # that the modules allow; nothing recorded is lost. What may be loaded is the
 # choice of whoever loads vesper_guest.
-# time-limit: 600
+# time-limit: 180
 . lib/vesper.sh
 . lib/host_domain.sh
 
