@@ -37,12 +37,12 @@ records=$(recorded)
 expect_match "a tracepoint's argument" "$records" ' pid=([0-9]+) tgid=[^ ]+ comm="[^"]*" at="t:sched_process_exec" [^ ]+ old=([0-9]+)'
 expect_eq "its value" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 
-vesper load "$GUEST" any at=__set_task_comm args='name=+0(si):string,flags=flags:x64,r12=%r12' ||
+vesper load "$GUEST" any at=__set_task_comm args='text=+0(si):string,flags=flags:x64,r12=%r12' ||
 	fail "load with a kprobe"
 guest_exec "$GUEST" 'cp /bin/busybox /tmp/a-name-of-its-own; /tmp/a-name-of-its-own true; rm /tmp/a-name-of-its-own'
 records=$(recorded)
 note "$(head -n 5 <<<"$records")"
-expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ name="a-name-of-its-own" flags=0x[0-9a-f]*[1-9a-f]'
+expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ text="a-name-of-its-own" flags=0x[0-9a-f]*[1-9a-f]'
 
 # Only what takes long; entries are not told.
 vesper load "$GUEST" any at=hrtimer_nanosleep min_us=100000 comm=sleep || fail "a threshold"

@@ -6,7 +6,6 @@
 
 void _start(void)
 {
-	*(volatile int *)0x123450 = 1;
-	for (;;)
-		;
+	__asm__ volatile("movl $1, 0x123450");
+	__builtin_unreachable();
 }
