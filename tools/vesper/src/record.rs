@@ -285,6 +285,13 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 let stopped = source.stop(&mut self.buffer);
                 result = result.and(stopped);
             }
+        } else {
+            for source in &mut sources {
+                let completed = source.complete_all(&mut self.buffer);
+                result = result.and(completed);
+            }
+        }
+        if healthy {
             if sources.iter().any(|source| source.stale_since.is_some()) {
                 std::thread::sleep(SETTLE);
             }

@@ -65,6 +65,12 @@ impl RelayFile {
         sys::position(&self.file).is_ok_and(|position| position.consumed == position.lapped)
     }
 
+    /// Most bytes that a packet can have, if the host module says.
+    pub(crate) fn packet_room(&self) -> Option<u64> {
+        let position = sys::position(&self.file).ok()?;
+        Some(u64::from(position.subbuf_size))
+    }
+
     /// Records dropped in the guest so far, if the host module says.
     pub(crate) fn lost(&self) -> Option<u64> {
         sys::position(&self.file).ok().map(|position| position.lost)

@@ -24,6 +24,8 @@ use crate::error::{Error, Result};
 use crate::relay::ModuleFiles;
 use crate::sys;
 
+/// Room for a packet where nobody says how long it can be.
+const DEFAULT_ROOM: u64 = 256 << 10;
 /// Taken from a file before the others have their turn.
 const BATCH: usize = 1 << 20;
 /// How often metadata is read again because it grew meanwhile.
@@ -47,6 +49,9 @@ struct Description {
 /// A relay file and the file in the trace.
 struct Stream {
     packets: Option<PacketStream>,
+    /// Most bytes of a packet. So many more are reserved than are read: what a read
+    /// has begun can always be read to its end, and written.
+    room: u64,
     out: StreamFile,
 }
 
@@ -132,6 +137,7 @@ impl Source {
             }
             self.streams.push(Stream {
                 out,
+                room: file.packet_room().unwrap_or(DEFAULT_ROOM),
                 packets: described.then(|| PacketStream::new(uuid)),
             });
         }
@@ -157,7 +163,14 @@ impl Source {
     fn take(&mut self, number: usize, buffer: &mut [u8]) -> Result<usize> {
         let stream = &mut self.streams[number];
         let pending = stream.packets.as_ref().map_or(0, PacketStream::pending);
-        stream.out.reserve((pending + buffer.len()) as u64)?;
+        let bytes = (pending + buffer.len()) as u64;
+        // What completes a packet has its room already.
+        let completes = stream
+            .packets
+            .as_ref()
+            .is_some_and(|packets| packets.wanting() >= buffer.len());
+        let ahead = if completes { 0 } else { stream.room };
+        stream.out.reserve(bytes + ahead)?;
         let read = self.files.read(number, buffer);
         let len = read.map_err(|error| self.renamed(error))?;
         if len > 0 {
@@ -250,21 +263,36 @@ impl Source {
                     len => taken += len,
                 }
             }
-            let wanting = |source: &Self| {
-                let packets = source.streams[number].packets.as_ref();
-                packets.map_or(0, PacketStream::wanting)
-            };
-            while wanting(self) > 0 {
-                let len = wanting(self).min(buffer.len());
-                if self.take(number, &mut buffer[..len])? == 0 {
-                    break;
-                }
-            }
+            self.complete(number, buffer)?;
             if !self.files.list()[number].is_closed() {
                 self.tell_lost(number)?;
             }
         }
         Ok(())
+    }
+
+    /// Takes the rest of a packet of which the beginning has been taken.
+    fn complete(&mut self, number: usize, buffer: &mut [u8]) -> Result<()> {
+        let wanting = |source: &Self| {
+            let packets = source.streams[number].packets.as_ref();
+            packets.map_or(0, PacketStream::wanting)
+        };
+        while wanting(self) > 0 {
+            let len = wanting(self).min(buffer.len());
+            if self.take(number, &mut buffer[..len])? == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for each file, when no more than that can be taken.
+    pub(super) fn complete_all(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let numbers: Vec<usize> = self.live().collect();
+        let completed = numbers
+            .into_iter()
+            .map(|number| self.complete(number, buffer));
+        completed.fold(Ok(()), Result::and)
     }
 
     /// Gives back what has been reserved on the disk and was not needed.
