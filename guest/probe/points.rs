@@ -78,8 +78,12 @@ impl<'a> Point<'a> {
                         .push(hook, GFP_KERNEL)
                         .map_err(|e| (None, Error::from(e)))?;
                 }
-                // The first name is the one to tell: the others are for other kernels.
-                Err(e) => failed = failed.or(Some((Some(spec), e))),
+                // The first is the one to tell, unless it is not there and another is.
+                Err(e) => match failed {
+                    None => failed = Some((Some(spec), e)),
+                    Some((_, ENOENT)) if e != ENOENT => failed = Some((Some(spec), e)),
+                    Some(_) => (),
+                },
             }
         }
         failed.map_or(Ok(attached), Err)
