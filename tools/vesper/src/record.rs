@@ -291,10 +291,8 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 result = result.and(completed);
             }
         }
-        if healthy {
-            if sources.iter().any(|source| source.stale_since.is_some()) {
-                std::thread::sleep(SETTLE);
-            }
+        if healthy && sources.iter().any(|source| source.stale_since.is_some()) {
+            std::thread::sleep(SETTLE);
         }
         for source in &mut sources {
             let ended = self.end(source);
