@@ -47,6 +47,16 @@ impl<'a> Task<'a> {
         unsafe { Self::from_raw(bindings::get_current()) }
     }
 
+    /// For the kernel's functions.
+    pub(crate) fn as_raw(self) -> *mut bindings::task_struct {
+        self.raw.as_ptr()
+    }
+
+    /// What tells it from other tasks, as long as it is there. A multiple of eight.
+    pub(crate) fn key(self) -> usize {
+        self.raw.as_ptr().addr()
+    }
+
     /// Id of the thread, as the initial namespace has it.
     pub(crate) fn pid(self) -> i32 {
         // SAFETY: The task is there; its id changes only when it execs, and is one word.

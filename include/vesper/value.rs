@@ -5,7 +5,8 @@
 use super::{
     bindings,
     this_module,
-    Record, //
+    Record,
+    Task, //
 };
 use core::ptr;
 use kernel::ffi::c_ulong;
@@ -165,6 +166,21 @@ impl Stack {
         }
         this.len = this.len.min(depth);
         this
+    }
+
+    /// Takes the call stack of a task that does not run; of one that does, nothing that can be
+    /// relied on. Any context but NMI.
+    pub(crate) fn of(task: Task<'_>, depth: usize) -> Self {
+        let mut entries = [0; MAX_STACK];
+        let depth = depth.min(MAX_STACK) as u32;
+        // SAFETY: There is room for `depth` entries, and the task is there.
+        let len = unsafe {
+            kernel::bindings::stack_trace_save_tsk(task.as_raw(), entries.as_mut_ptr(), depth, 0)
+        };
+        Self {
+            entries,
+            len: (len as usize).min(MAX_STACK),
+        }
     }
 
     fn entries(&self) -> &[c_ulong] {
