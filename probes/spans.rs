@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Time between two probe points: where something begins it is noted, where it ends it is measured.
+//!
+//! A probe point may allocate nothing and wait for nobody. So there is room for a fixed number of
+//! things at a time, and where that is used up a new one is not measured.
+
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Full,
+        Relaxed,
+        Release, //
+    },
+};
+
+/// Places that a thing can be noted in.
+const WAYS: usize = 8;
+
+/// Keys of a place that is free, and of one that is being written.
+const FREE: u64 = 0;
+const BUSY: u64 = 1;
+
+/// What began so long ago has ended unseen.
+const STALE_NS: u64 = 600_000_000_000;
+
+struct Place {
+    key: Atomic<u64>,
+    begun: Atomic<u64>,
+    note: Atomic<u64>,
+}
+
+/// What has begun and not ended. Any context, NMI included.
+pub(crate) struct Spans {
+    /// `1 << bits` times [`WAYS`] of them.
+    places: KVec<Place>,
+    bits: u32,
+}
+
+/// Something that has ended.
+pub(crate) struct Span {
+    /// How long it took.
+    pub(crate) ns: u64,
+    /// What was noted when it began.
+    pub(crate) note: u64,
+}
+
+impl Span {
+    /// How long it took.
+    pub(crate) fn us(&self) -> u64 {
+        self.ns / 1000
+    }
+}
+
+/// Nanoseconds of the monotonic clock.
+fn now() -> u64 {
+    // SAFETY: No requirements; made for any context.
+    unsafe { bindings::ktime_get_mono_fast_ns() }
+}
+
+impl Spans {
+    /// Makes room for `1 << bits` times eight. Process context.
+    pub(crate) fn new(bits: u32) -> Result<Self> {
+        let len = WAYS << bits;
+        let mut places = KVec::with_capacity(len, GFP_KERNEL)?;
+        for _ in 0..len {
+            places.push(
+                Place {
+                    key: Atomic::new(FREE),
+                    begun: Atomic::new(0),
+                    note: Atomic::new(0),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self { places, bits })
+    }
+
+    /// The places that `key` can be in.
+    fn ways(&self, key: u64) -> &[Place] {
+        // The multiplier of `hash_64()` in include/linux/hash.h.
+        let hash = key.wrapping_mul(0x61c8_8646_80b5_83eb);
+        let first = ((u128::from(hash) << self.bits) >> 64) as usize * WAYS;
+        self.places.get(first..first + WAYS).unwrap_or(&[])
+    }
+
+    /// Notes that `key` begins; if it had already, it begins anew. A key is an address, or an
+    /// address and a bit of its alignment to tell two kinds of thing apart. Only one context at a
+    /// time may begin and end a key.
+    pub(crate) fn begin(&self, key: usize, note: u64) {
+        let (key, now) = (key as u64, now());
+        let ways = self.ways(key);
+        let again = ways.iter().find(|place| place.key.load(Relaxed) == key);
+        let place = again
+            .filter(|place| place.key.cmpxchg(key, BUSY, Full).is_ok())
+            .or_else(|| {
+                ways.iter()
+                    .find(|place| place.key.cmpxchg(FREE, BUSY, Full).is_ok())
+            })
+            .or_else(|| ways.iter().find(|place| place.take_stale(now)));
+        let Some(place) = place else {
+            return;
+        };
+        place.begun.store(now, Relaxed);
+        place.note.store(note, Relaxed);
+        place.key.store(key, Release);
+    }
+
+    /// Takes `key` out: how long it has been, if its beginning was seen.
+    pub(crate) fn end(&self, key: usize) -> Option<Span> {
+        let key = key as u64;
+        let place = self
+            .ways(key)
+            .iter()
+            .find(|place| place.key.load(Acquire) == key)?;
+        let span = Span {
+            ns: now().saturating_sub(place.begun.load(Relaxed)),
+            note: place.note.load(Relaxed),
+        };
+        // Somebody may have taken the place over as stale meanwhile.
+        place.key.cmpxchg(key, FREE, Full).ok()?;
+        Some(span)
+    }
+}
+
+impl Place {
+    /// Takes the place if what is noted there will not end any more.
+    fn take_stale(&self, now: u64) -> bool {
+        let key = self.key.load(Acquire);
+        key != BUSY
+            && now.saturating_sub(self.begun.load(Relaxed)) > STALE_NS
+            && self.key.cmpxchg(key, BUSY, Full).is_ok()
+    }
+}
