@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What only C can read of the structures that the probe points pass.
+//!
+//! C header: `fields.h`
+
+use crate::vesper::Text;
+use core::ptr;
+use kernel::{
+    bindings::{
+        net_device,
+        sk_buff,
+        sock, //
+    },
+    prelude::*,
+    str::CStr, //
+};
+
+/// Fence around the bindings that bindgen made.
+#[allow(
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    dead_code,
+    improper_ctypes,
+    missing_docs,
+    non_camel_case_types,
+    non_upper_case_globals,
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn
+)]
+pub(crate) mod bindings {
+    include!("bindings_generated.rs");
+}
+
+pub(crate) use bindings::{
+    net_backlog as Backlog,
+    net_ends as Ends,
+    net_link as Link,
+    net_packet as Packet, //
+};
+
+impl Ends {
+    /// The ends of a connection.
+    ///
+    /// # Safety
+    ///
+    /// `sk` is a socket of any kind, and there.
+    pub(crate) unsafe fn of_sock(sk: *const sock) -> Self {
+        let mut ends = Self::zeroed();
+        // SAFETY: By the contract above; the other is a local.
+        unsafe { bindings::net_read_sock(sk, ptr::from_mut(&mut ends)) };
+        ends
+    }
+
+    /// The ends of a packet that came in.
+    ///
+    /// # Safety
+    ///
+    /// `skb` is a packet, and there.
+    pub(crate) unsafe fn of_received(skb: *const sk_buff) -> Self {
+        let mut ends = Self::zeroed();
+        // SAFETY: As above.
+        unsafe { bindings::net_read_received(skb, ptr::from_mut(&mut ends)) };
+        ends
+    }
+
+    /// Whether one of the ends has this port, 0 being any.
+    pub(crate) fn has_port(&self, port: u32) -> bool {
+        port == 0 || port == self.local_port.into() || port == self.remote_port.into()
+    }
+
+    /// This machine's address and port.
+    pub(crate) fn local(&self) -> Text<'_> {
+        Text(&self.local)
+    }
+
+    /// The other's.
+    pub(crate) fn remote(&self) -> Text<'_> {
+        Text(&self.remote)
+    }
+}
+
+impl Packet {
+    /// Reads a packet, at any stage of its life.
+    ///
+    /// # Safety
+    ///
+    /// `skb` is one, and there.
+    pub(crate) unsafe fn read(skb: *const sk_buff) -> Self {
+        let mut packet = Self::zeroed();
+        // SAFETY: By the contract above; the other is a local.
+        unsafe { bindings::net_read_packet(skb, ptr::from_mut(&mut packet)) };
+        packet
+    }
+}
+
+impl Link {
+    /// Reads a network device.
+    ///
+    /// # Safety
+    ///
+    /// `dev` is one, and there.
+    pub(crate) unsafe fn read(dev: *const net_device) -> Self {
+        let mut link = Self::zeroed();
+        // SAFETY: By the contract above; the other is a local.
+        unsafe { bindings::net_read_link(dev, ptr::from_mut(&mut link)) };
+        link
+    }
+}
+
+/// The queue of a socket that listens, if it is full.
+///
+/// # Safety
+///
+/// `sk` is a socket of any kind, and there.
+pub(crate) unsafe fn full_backlog(sk: *const sock) -> Option<Backlog> {
+    let mut backlog = Backlog::zeroed();
+    // SAFETY: By the contract above; the other is a local.
+    unsafe { bindings::net_backlog_full(sk, ptr::from_mut(&mut backlog)) }.then_some(backlog)
+}
+
+/// State of a socket: `TCP_*`.
+///
+/// # Safety
+///
+/// `sk` is a socket of any kind, and there.
+pub(crate) unsafe fn state(sk: *const sock) -> u32 {
+    // SAFETY: By the contract above.
+    unsafe { bindings::net_sock_state(sk) }
+}
+
+/// Protocol of a socket: `IPPROTO_*`.
+///
+/// # Safety
+///
+/// `sk` is a full socket, and there.
+pub(crate) unsafe fn protocol(sk: *const sock) -> u32 {
+    // SAFETY: By the contract above.
+    unsafe { bindings::net_sock_protocol(sk) }
+}
+
+/// Times that a connection has sent the same again.
+///
+/// # Safety
+///
+/// `sk` is a full TCP socket, and there.
+pub(crate) unsafe fn retransmits(sk: *const sock) -> u32 {
+    // SAFETY: By the contract above.
+    unsafe { bindings::net_retransmits(sk) }
+}
+
+/// Name of why a packet is dropped; empty for a reason of a module's.
+pub(crate) fn drop_reason(reason: u32) -> Text<'static> {
+    // SAFETY: No requirements.
+    let name = unsafe { bindings::net_drop_reason(reason) };
+    if name.is_null() {
+        return Text(&[]);
+    }
+    // SAFETY: A string of the kernel's own, which is there for ever.
+    Text(unsafe { CStr::from_char_ptr(name) }.to_bytes())
+}
