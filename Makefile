@@ -16,7 +16,7 @@ export KERNEL V W
 
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
-	selftests newer test test-debug coverage soak qtest \
+	selftests newer test test-debug coverage soak bench qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -97,6 +97,9 @@ coverage: guest tools selftests ## which lines of the modules the hostile tests 
 
 soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; the last line has the totals
 	@env/soak $(MINUTES) $(T)
+
+bench: guest tools selftests ## what a record costs, for each group (T=...), beside ftrace
+	@env/host-vm --boot fast --name bench --timeout 1800 -- selftests/bench $(T)
 
 qtest: ## the QEMU device's own test
 	@env/setup root qemu

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Faults of a kernel, for tests of the probes that show them. What is written to
+ * debugfs vesper_fault/ happens to the writer:
+ *
+ *	oops	it follows a pointer that leads nowhere
+ *	spin	it keeps its CPU for so many seconds, without a break
+ */
+#include <linux/compiler.h>
+#include <linux/debugfs.h>
+#include <linux/delay.h>
+#include <linux/err.h>
+#include <linux/module.h>
+#include <linux/preempt.h>
+
+/* Longest time, in seconds. */
+#define MAX_SPIN	60
+
+static struct dentry *dir;
+
+static noinline int vesper_fault_oops(void *data, u64 value)
+{
+	/* In the first page, where nothing is mapped. */
+	WRITE_ONCE(*(int *)(value & 0xff8), 1);
+	return 0;
+}
+
+static noinline int vesper_fault_spin(void *data, u64 seconds)
+{
+	u64 ms;
+
+	if (seconds > MAX_SPIN)
+		return -EINVAL;
+	preempt_disable();
+	for (ms = 0; ms < seconds * 1000; ms++)
+		mdelay(1);
+	preempt_enable();
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(oops_fops, NULL, vesper_fault_oops, "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(spin_fops, NULL, vesper_fault_spin, "%llu\n");
+
+static int __init vesper_fault_init(void)
+{
+	dir = debugfs_create_dir("vesper_fault", NULL);
+	if (IS_ERR(dir))
+		return PTR_ERR(dir);
+	debugfs_create_file_unsafe("oops", 0200, dir, NULL, &oops_fops);
+	debugfs_create_file_unsafe("spin", 0200, dir, NULL, &spin_fops);
+	return 0;
+}
+module_init(vesper_fault_init);
+
+static void __exit vesper_fault_exit(void)
+{
+	debugfs_remove_recursive(dir);
+}
+module_exit(vesper_fault_exit);
+
+MODULE_DESCRIPTION("VESPER selftest: faults of a kernel");
+MODULE_LICENSE("GPL");

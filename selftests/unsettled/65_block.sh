@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A disk that fails on one sector and takes its time: the group "block" tells of
+# both, and of neither if another disk is asked for.
+. lib/vesper.sh
+. lib/groups.sh
+unload_on_exit blockio
+
+# A SCSI disk of the kernel's own; with option 2 sector 0x1234 can't be read.
+guest_exec "$GUEST" "modprobe sd_mod && modprobe scsi_debug dev_size_mb=8 opts=2 ndelay=60000000" ||
+	fail "no disk"
+disk=
+find_disk() { disk=$(guest_exec "$GUEST" "cd /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block && ls"); }
+wait_for 30 "the disk" find_disk
+note "the disk is $disk"
+read_sector() { # SECTOR
+	guest_exec "$GUEST" "dd if=/dev/$disk of=/dev/null iflag=direct bs=512 skip=$1 count=1"
+}
+
+load_group block min_us=20000
+read_sector 8 || fail "cannot read sector 8"
+expect_record blockio block_slow \
+	"device == '$disk' and op == 'read' and sector == 8 and bytes == 512 and us >= 20000 and status == 'ok' and issuer_pid > 0"
+expect_none blockio block_error
+read_sector $((0x1234)) && fail "sector 0x1234 can be read"
+expect_record blockio block_error \
+	"device == '$disk' and op == 'read' and sector == 0x1234 and status == 'medium'"
+# What is off unless it is named.
+expect_none blockio block_issue
+unload blockio
+
+rm "$VESPER_WORK/blockio.json"
+# The request may be given to the driver by a worker of the kernel.
+load_group block points=all min_us=600000000 "device=$disk"
+read_sector 16 || fail "cannot read sector 16"
+expect_record blockio block_issue "device == '$disk' and op == 'read' and sector == 16 and pid > 0 and comm"
+expect_record blockio block_complete "device == '$disk' and op == 'read' and sector == 16 and status == 'ok'"
+expect_none blockio block_slow
+unload blockio
+
+rm "$VESPER_WORK/blockio.json"
+load_group block points=all min_us=0 device=vda
+read_sector $((0x1234)) && fail "sector 0x1234 can be read"
+expect_none blockio block_error
+expect_none blockio block_slow
+expect_none blockio block_issue
+guest_exec "$GUEST" "modprobe -r scsi_debug" || fail "the disk is in use"

@@ -1,0 +1,72 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A task that waits for its CPU, one that hangs in a frozen file system, and a file
+# system with an error in a directory: the groups "sched" and "fs", loaded together.
+# The kernel reports the task once, with its call stack, and the directory each time:
+# kernel-log: guest 1 blocked for more than
+# kernel-log: guest 1 Call Trace:
+. lib/vesper.sh
+. lib/groups.sh
+unload_on_exit sched fs
+
+sysctl_of() { guest_exec "$GUEST" "cat /proc/sys/kernel/$1"; }
+timeout=$(sysctl_of hung_task_timeout_secs)
+warnings=$(sysctl_of hung_task_warnings)
+
+# A file system, and the place in it of a name in a directory.
+guest_exec "$GUEST" "
+	set -e
+	dd if=/dev/zero of=/tmp/image bs=1M count=8 2>/dev/null
+	mke2fs -F /tmp/image >/dev/null
+	modprobe ext4; modprobe loop
+	losetup /dev/loop7 /tmp/image
+	mkdir -p /tmp/fs
+	mount -t ext4 -o errors=remount-ro /dev/loop7 /tmp/fs
+	mkdir /tmp/fs/dir
+	touch /tmp/fs/dir/thisname" || fail "no file system"
+
+load_group fs
+load_group sched min_us=1000 comm=spinner
+
+# Two tasks that both want CPU 1.
+guest_exec "$GUEST" "
+	for n in 1 2; do
+		timeout 3 taskset 2 sh -c 'echo spinner >/proc/\$\$/comm; while :; do :; done' &
+	done
+	wait" >/dev/null
+expect_record sched run_queue_delay "comm == 'spinner' and us >= 1000 and before_pid != pid"
+expect_none sched run_queue_delay "comm != 'spinner'"
+unload sched
+
+# It is frozen when the task wants to write.
+load_group sched points=hung,lockup
+guest_exec "$GUEST" "
+	echo 1 >/proc/sys/kernel/hung_task_warnings
+	echo 2 >/proc/sys/kernel/hung_task_timeout_secs
+	fsfreeze --freeze /tmp/fs
+	touch /tmp/fs/late >/dev/null 2>&1 &" || fail "cannot freeze"
+expect_record sched hung_task "comm == 'touch' and len(stack) > 3"
+guest_exec "$GUEST" "
+	fsfreeze --unfreeze /tmp/fs
+	echo $timeout >/proc/sys/kernel/hung_task_timeout_secs
+	echo $warnings >/proc/sys/kernel/hung_task_warnings"
+expect_none sched soft_lockup
+expect_none fs fs_error
+
+# By the operator.
+guest_exec "$GUEST" "mount -o remount,ro /tmp/fs" || fail "cannot remount"
+expect_record fs remount_read_only "fs == 'ext4' and volume == 'loop7' and comm == 'mount' and not forced"
+guest_exec "$GUEST" "mount -o remount,rw /tmp/fs" || fail "cannot remount"
+collect fs
+expect_eq "remounts" "$(count_records fs remount_read_only)" 1
+
+# By an error: the entry of that name is made shorter than an entry can be.
+guest_exec "$GUEST" "
+	umount /tmp/fs
+	at=\$(strings -t d /tmp/image | sed -n 's/^ *\([0-9]*\) thisname.*/\1/p' | head -n 1)
+	printf '\001\000' | dd of=/tmp/image bs=1 seek=\$((at - 4)) conv=notrunc 2>/dev/null
+	losetup -d /dev/loop7; losetup /dev/loop7 /tmp/image
+	mount -t ext4 -o errors=remount-ro /dev/loop7 /tmp/fs && ls -l /tmp/fs/dir; true" >/dev/null
+expect_record fs fs_error "fs == 'ext4' and volume == 'loop7' and place == 'metadata' and error == -117 and inode > 0 and comm == 'ls'"
+expect_record fs ext4_error "volume == 'loop7' and 'dir' in function and line > 0 and comm == 'ls'"
+guest_exec "$GUEST" "umount /tmp/fs; losetup -d /dev/loop7; rm /tmp/image" || fail "cannot clean up"

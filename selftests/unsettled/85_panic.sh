@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# time-limit: 240
+# A kernel that oopses, locks up and panics, which does not reboot: the group "panic"
+# tells of each, with the kernel's last words; "sched" of the lock-up, too.
+. lib/vesper.sh
+. lib/groups.sh
+. lib/kernel_log.sh
+
+GUEST=panicky
+# What this guest's kernel has to complain of, each at least once; how often a lock-up
+# is reported depends on how fast the machine is.
+COMPLAINTS=('BUG: kernel NULL pointer' 'Oops' 'soft lockup' 'rcu.*(stall|detected)'
+	'Kernel panic' 'Call Trace')
+end() {
+	local status=$? log regex
+	log=$(guest_console "$GUEST")
+	"$TOP/env/guest-vm" kill "$GUEST"
+	read_away
+	for regex in "${COMPLAINTS[@]}"; do
+		echo "# kernel-log: guest $(tr -d '\r' <"$log" | grep -cE "$regex") $regex"
+	done >"$VESPER_WORK/declared"
+	((status != 0)) || ! grep ' guest 0 ' "$VESPER_WORK/declared" || status=1
+	kernel_log_scan guest "$log" 0 "$VESPER_WORK/declared" || status=1
+	exit "$status"
+}
+trap end EXIT
+
+FAULT=$TOP/selftests/modules/vesper_fault/vesper_fault.ko
+guest_start "$GUEST" --smp 2 || fail "the guest does not start"
+fault() { # WHAT VALUE
+	guest_exec "$GUEST" "(echo $2 >/sys/kernel/debug/vesper_fault/$1) & sleep 0.2; true"
+}
+vesper load "$GUEST" "$FAULT" || fail "cannot load $FAULT"
+load_group panic
+load_group sched points=lockup
+
+fault oops 8
+expect_record panic oops \
+	"'Oops' in what and 'vesper_fault_oops' in ip and comm == 'sh' and 'RIP' in last_words and 'vesper_fault_oops' in last_words"
+expect_none panic panic
+expect_none panic soft_lockup
+
+guest_exec "$GUEST" "
+	echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
+	echo 1 >/proc/sys/kernel/watchdog_thresh"
+fault spin 9
+expect_record panic soft_lockup "comm == 'sh' and any('vesper_fault_spin' in s for s in stack) and 'soft lockup' in last_words"
+expect_record panic rcu_stall "'rcu' in rcu and len(how) > 0"
+expect_record sched soft_lockup "comm == 'sh' and any('vesper_fault_spin' in s for s in stack)"
+
+guest_exec "$GUEST" "(sleep 0.2; echo c >/proc/sysrq-trigger) &" || fail "the guest does not listen"
+expect_record panic panic \
+	"'sysrq triggered crash' in message and any('sysrq' in s for s in stack) and 'Trigger a crash' in last_words"
