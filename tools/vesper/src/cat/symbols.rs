@@ -19,9 +19,9 @@ use crate::error::{Error, Result};
 
 /// How long a name may be behind the record that needs it, in steps.
 const WAIT: Duration = Duration::from_millis(20);
-const WAITS: usize = 5;
-/// After so many values in a row that stayed unknown, nothing is waited for.
-const PATIENCE: usize = 16;
+const WAITS: usize = 50;
+/// After so many records in a row whose names did not come, nothing is waited for.
+const PATIENCE: usize = 3;
 /// Reading again without waiting is not done more often than this.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Values known to have no label; beyond this many, none are looked for.
