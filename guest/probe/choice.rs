@@ -20,7 +20,7 @@ pub(crate) fn read<'a>(
             .take(MAX_POINTS)
             .enumerate()
             .filter(|(_, (name, on))| wanted(name, *on))
-            .fold(0u64, |bits, (at, _)| bits | 1 << at)
+            .fold(0u64, |bits, (at, _)| bits | (1 << at))
     };
     if chosen.is_empty() {
         return Ok(bits(&|_, on| on));
