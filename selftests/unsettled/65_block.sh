@@ -44,4 +44,5 @@ read_sector $((0x1234)) && fail "sector 0x1234 can be read"
 expect_none blockio block_error
 expect_none blockio block_slow
 expect_none blockio block_issue
-guest_exec "$GUEST" "modprobe -r scsi_debug" || fail "the disk is in use"
+disk_goes() { guest_exec "$GUEST" "rmmod scsi_debug"; }
+wait_for 20 "the disk to go" disk_goes
