@@ -20,6 +20,7 @@
 #define VESPER_NAME_LEN		64	/* with the terminating NUL */
 #define VESPER_RELEASE_LEN	128
 #define VESPER_TEXT_LEN		256
+#define VESPER_PATTERN_LEN	128	/* with the terminating NUL */
 #define VESPER_MAX_VCPUS	4096
 #define VESPER_MAX_MESSAGE	16384	/* bytes of a loader message */
 
@@ -225,6 +226,8 @@ struct vesper_info {
  * @lent_pages: pages of the guest that are pinned now
  * @kept_bytes: memory that holds what is unread of buffers that the guest does
  *		not have any more
+ * @heartbeat: VESPER_BEAT_*, what the heartbeat says of the guest
+ * @hangs: times that it was found hung
  */
 struct vesper_domain {
 	__u8 name[VESPER_NAME_LEN];
@@ -244,13 +247,25 @@ struct vesper_domain {
 	__u8 release[VESPER_RELEASE_LEN];
 	__u8 vermagic[VESPER_RELEASE_LEN];
 	__u64 kept_bytes;
-	__u64 reserved[7];
+	__u32 heartbeat;
+	__u32 reserved0;
+	__u64 hangs;
+	__u64 reserved[5];
 };
 
 #define VESPER_DOMAIN_ATTACHED	1 /* a VMM, no word from a guest driver */
 #define VESPER_DOMAIN_READY	2 /* the guest driver is there */
 #define VESPER_DOMAIN_BROKEN	3 /* the guest broke the protocol */
 #define VESPER_DOMAIN_DEAD	4 /* the VMM is gone, data is kept */
+
+#define VESPER_BEAT_UNKNOWN	0 /* there is none, or nothing to judge by */
+#define VESPER_BEAT_ALIVE	1
+#define VESPER_BEAT_IDLE	2 /* all CPUs sleep, and say so */
+#define VESPER_BEAT_PAUSED	3 /* the VMM does not run it, or is stopped */
+#define VESPER_BEAT_STARVED	4 /* it is silent, and the host gives no time */
+#define VESPER_BEAT_HUNG	5 /* no CPU that has work beats */
+#define VESPER_BEAT_STUCK	6 /* a CPU does not beat, others do */
+#define VESPER_BEAT_PANICKED	7 /* it said so itself */
 
 /**
  * struct vesper_module - one entry of VESPER_IOC_MODULES
@@ -385,6 +400,111 @@ struct vesper_reap {
 	__u64 reserved[4];
 };
 
+/**
+ * struct vesper_share - show relay channels that others open in a guest
+ * @timeout_ms: give up waiting after so long; 0 waits for ever
+ * @status: out: errno value the guest gave. EEXIST: the pattern is shared already;
+ *	    ENOENT, with STOP: it is not; ENOSPC: the guest takes no more patterns
+ * @stage: out: VIRTIO_VESPER_STAGE_*
+ * @flags: VESPER_SHARE_*
+ * @domain: which guest
+ * @pattern: which channels, see struct virtio_vesper_share
+ * @text: out: the guest's sentence
+ *
+ * Returns and errors as in struct vesper_load; EOPNOTSUPP: the guest's driver, or
+ * its VMM, does not know the request.
+ */
+struct vesper_share {
+	__u32 timeout_ms;
+	__u32 status;
+	__u32 stage;
+	__u32 flags;
+	__u8 domain[VESPER_NAME_LEN];
+	__u8 pattern[VESPER_PATTERN_LEN];
+	__u8 text[VESPER_TEXT_LEN];
+	__u64 reserved[4];
+};
+
+#define VESPER_SHARE_STOP	(1u << 0) /* no more */
+
+/**
+ * struct vesper_shared - one entry of VESPER_IOC_SHARED
+ * @pattern: what the guest was asked to show, and does
+ */
+struct vesper_shared {
+	__u8 pattern[VESPER_PATTERN_LEN];
+	__u64 reserved[4];
+};
+
+/**
+ * struct vesper_heartbeat - ask about a guest's heartbeat, and set it up
+ * @flags: in: VESPER_HEARTBEAT_SET_*; out: 0
+ * @threshold_ms: how long a CPU may have had time to run without a beat: in with
+ *		  SET_THRESHOLD; out: what holds
+ * @period_ms: time between the beats of a CPU that is not idle: in with
+ *	       SET_PERIOD; out: what holds
+ * @state: out: VESPER_BEAT_*
+ * @reason: out: VESPER_BEAT_BY_*, the evidence for that state
+ * @cpus: out: CPUs that are online
+ * @idle_cpus: out: of these, those that say that they are idle
+ * @hung_cpus: out: of these, those that are silent beyond the threshold
+ * @beats: out: of all CPUs together
+ * @age_ms: out: time since a beat was last seen
+ * @silent_ms: out: of the CPU for which this is longest, the time that it had to
+ *	       run since its last beat
+ * @since_ns: out: wall clock when @state began
+ * @hangs: out: times that HUNG was entered
+ * @stucks: out: times that STUCK was entered
+ * @recoveries: out: times that one of both was left with CPUs that beat again
+ * @last_hang_ns: out: wall clock when HUNG was last entered, 0 if never
+ * @run_delay_ms: out: time that its virtual CPUs have waited for a processor
+ * @domain: in: which
+ *
+ * HUNG, STUCK and PANICKED, beginning and end, make /dev/vesper readable.
+ * Errors: ENODEV; EINVAL: a value out of range, or a threshold of less than
+ * VESPER_BEAT_MIN_PERIODS periods.
+ */
+struct vesper_heartbeat {
+	__u32 flags;
+	__u32 threshold_ms;
+	__u32 period_ms;
+	__u32 state;
+	__u32 reason;
+	__u32 cpus;
+	__u32 idle_cpus;
+	__u32 hung_cpus;
+	__u64 beats;
+	__u64 age_ms;
+	__u64 silent_ms;
+	__u64 since_ns;
+	__u64 hangs;
+	__u64 stucks;
+	__u64 recoveries;
+	__u64 last_hang_ns;
+	__u64 run_delay_ms;
+	__u64 reserved[7];
+	__u8 domain[VESPER_NAME_LEN];
+};
+
+#define VESPER_HEARTBEAT_SET_THRESHOLD	(1u << 0)
+#define VESPER_HEARTBEAT_SET_PERIOD	(1u << 1)
+
+#define VESPER_BEAT_MIN_PERIODS		2
+#define VESPER_BEAT_MIN_PERIOD_MS	10
+#define VESPER_BEAT_MAX_PERIOD_MS	60000
+#define VESPER_BEAT_MAX_THRESHOLD_MS	3600000
+
+#define VESPER_BEAT_BY_NOTHING		0
+#define VESPER_BEAT_BY_BEATS		1 /* counters move */
+#define VESPER_BEAT_BY_IDLE		2 /* the guest's word, and no time used */
+#define VESPER_BEAT_BY_RUN_STATE	3 /* the VMM's word */
+#define VESPER_BEAT_BY_STOPPED		4 /* threads stopped, traced or frozen */
+#define VESPER_BEAT_BY_WAITING		5 /* threads wait for a processor */
+#define VESPER_BEAT_BY_BLOCKED		6 /* threads wait in the host */
+#define VESPER_BEAT_BY_EXECUTED		7 /* threads had their time */
+#define VESPER_BEAT_BY_HALTED		8 /* threads sleep, no idle guest */
+#define VESPER_BEAT_BY_GUEST		9 /* the guest's word */
+
 #define VESPER_IOC_INFO		_IOR(VESPER_IOC_MAGIC, 0x40, struct vesper_info)
 #define VESPER_IOC_DOMAINS	_IOWR(VESPER_IOC_MAGIC, 0x41, struct vesper_list)
 #define VESPER_IOC_MODULES	_IOWR(VESPER_IOC_MAGIC, 0x42, struct vesper_list)
@@ -392,6 +512,9 @@ struct vesper_reap {
 #define VESPER_IOC_LOAD		_IOWR(VESPER_IOC_MAGIC, 0x44, struct vesper_load)
 #define VESPER_IOC_UNLOAD	_IOWR(VESPER_IOC_MAGIC, 0x45, struct vesper_unload)
 #define VESPER_IOC_REAP		_IOWR(VESPER_IOC_MAGIC, 0x46, struct vesper_reap)
+#define VESPER_IOC_SHARE	_IOWR(VESPER_IOC_MAGIC, 0x47, struct vesper_share)
+#define VESPER_IOC_SHARED	_IOWR(VESPER_IOC_MAGIC, 0x48, struct vesper_list)
+#define VESPER_IOC_HEARTBEAT	_IOWR(VESPER_IOC_MAGIC, 0x49, struct vesper_heartbeat)
 
 /* ---- relay files -------------------------------------------------------- */
 

@@ -30,7 +30,8 @@
 /* Feature bits. */
 #define VIRTIO_VESPER_F_LOADER		0 /* the host may load modules */
 #define VIRTIO_VESPER_F_DIRECT_INDEX	1 /* reserved: kicks bypass the VMM */
-#define VIRTIO_VESPER_F_HEARTBEAT	2 /* reserved: per-CPU beat page */
+#define VIRTIO_VESPER_F_HEARTBEAT	2 /* the host watches beat pages */
+#define VIRTIO_VESPER_F_SHARE		3 /* channels of others can be shared */
 
 /* Queues. */
 #define VIRTIO_VESPER_VQ_LOADER		0 /* host to guest: requests */
@@ -43,6 +44,7 @@
 #define VIRTIO_VESPER_NAME_LEN		64	/* with the terminating NUL */
 #define VIRTIO_VESPER_RELEASE_LEN	128	/* kernel release, vermagic */
 #define VIRTIO_VESPER_TEXT_LEN		256	/* a sentence for the operator */
+#define VIRTIO_VESPER_PATTERN_LEN	128	/* with the terminating NUL */
 #define VIRTIO_VESPER_PAGE_SIZE		4096	/* unit of every loan */
 #define VIRTIO_VESPER_MAX_FRAGMENT	1022	/* pages in one lend element */
 #define VIRTIO_VESPER_MAX_SUBBUFS	960	/* padding words in an index */
@@ -94,6 +96,7 @@ struct virtio_vesper_hdr {
 
 /* Lend queue: one readable message, one writable reply, then the pages. */
 #define VIRTIO_VESPER_D_FRAGMENT	0x0201
+#define VIRTIO_VESPER_D_BEAT		0x0202	/* pages of the heartbeat */
 
 /* Notify queue: one readable message. */
 #define VIRTIO_VESPER_N_INDEX		0x0301	/* B2: sub-buffer switched */
@@ -105,6 +108,8 @@ struct virtio_vesper_hdr {
 #define VIRTIO_VESPER_L_UNLOAD		0x0403
 #define VIRTIO_VESPER_L_CANCEL		0x0404	/* forget a load not yet begun */
 #define VIRTIO_VESPER_L_FLUSH		0x0405	/* publish what lies waiting */
+#define VIRTIO_VESPER_L_SHARE		0x0406	/* show channels of others */
+#define VIRTIO_VESPER_L_UNSHARE		0x0407	/* show them no more */
 
 /**
  * struct virtio_vesper_reply - what the host answers on the control queue,
@@ -129,6 +134,8 @@ struct virtio_vesper_reply {
  * @tsc_anchor: guest TSC at the moment of @realtime_ns
  * @realtime_ns: guest wall clock, nanoseconds since the epoch
  * @load_policy: VIRTIO_VESPER_POLICY_*
+ * @features: which of the feature bits from VIRTIO_VESPER_F_SHARE on the driver
+ *	      took, as (1 << bit); a host that offers none of them gets 0
  * @release: kernel release, as uname -r, NUL-terminated
  * @vermagic: module version magic of the guest kernel, NUL-terminated
  */
@@ -141,7 +148,8 @@ struct virtio_vesper_hello {
 	__le64 tsc_anchor;
 	__le64 realtime_ns;
 	__le32 load_policy;
-	__le32 reserved[5];
+	__le32 features;
+	__le32 reserved[4];
 	__u8 release[VIRTIO_VESPER_RELEASE_LEN];
 	__u8 vermagic[VIRTIO_VESPER_RELEASE_LEN];
 };
@@ -174,7 +182,13 @@ struct virtio_vesper_open {
 
 #define VIRTIO_VESPER_CHAN_OVERWRITE	(1u << 0) /* flight recorder */
 #define VIRTIO_VESPER_CHAN_CTF		(1u << 1) /* sub-buffers are packets */
-#define VIRTIO_VESPER_CHAN_FOREIGN	(1u << 2) /* reserved: not our writer */
+/*
+ * Opened by somebody else in the guest, who writes, switches and consumes as if
+ * nobody looked: what the host has consumed holds nobody up, and @begun in the
+ * index tells what was written over. Sub-buffers may be closed empty. With no
+ * other flag, and only where VIRTIO_VESPER_F_SHARE was negotiated.
+ */
+#define VIRTIO_VESPER_CHAN_FOREIGN	(1u << 2)
 
 /**
  * struct virtio_vesper_metadata - text for a channel's metadata file
@@ -284,6 +298,21 @@ struct virtio_vesper_unload {
 };
 
 /**
+ * struct virtio_vesper_share - relay channels that others open in the guest: show
+ * them to the host (L_SHARE), or no more (L_UNSHARE)
+ * @pattern: which, NUL-terminated, of [A-Za-z0-9_.:/@+,*?-]: compared with the
+ *	     path of a channel's files in their file system less the CPU's number,
+ *	     as "block/vda/trace". '*' is any number of characters but '/', '?' one.
+ *
+ * Answered by a RESULT. Shown are the channels that there are, and those that are
+ * opened later, until the pattern is taken back or the driver says goodbye.
+ */
+struct virtio_vesper_share {
+	struct virtio_vesper_hdr hdr;
+	__u8 pattern[VIRTIO_VESPER_PATTERN_LEN];
+};
+
+/**
  * struct virtio_vesper_result - outcome of a loader request
  * @status: 0 or a positive errno value
  * @stage: VIRTIO_VESPER_STAGE_*, where it was decided; with a @status of 0 and
@@ -311,6 +340,7 @@ struct virtio_vesper_result {
 #define VIRTIO_VESPER_STAGE_KERNEL	2	/* the module loader's answer */
 #define VIRTIO_VESPER_STAGE_SHARE	3	/* the host refused a channel */
 #define VIRTIO_VESPER_STAGE_PROBE	4	/* the probe itself, in its own words */
+#define VIRTIO_VESPER_STAGE_FOREIGN	5	/* channels of others */
 
 /**
  * struct virtio_vesper_index - the index page of a buffer (§3.3.4)
@@ -323,6 +353,8 @@ struct virtio_vesper_result {
  *	  stored with release order after each record
  * @last_tsc: timestamp of the record that @open covers
  * @lost: records dropped since the channel opened
+ * @begun: of foreign channels only: @produced, and one more if a sub-buffer is
+ *	   open; stored before anything is written to that one
  * @consumed: sub-buffers the host is done with; stored with release order
  * @armed: reserved: a reader waits, a kick is wanted
  * @padding: unused bytes at the end of each closed sub-buffer
@@ -338,7 +370,8 @@ struct virtio_vesper_index {
 	__le64 open;
 	__le64 last_tsc;
 	__le64 lost;
-	__le64 guest_reserved[11];
+	__le64 begun;
+	__le64 guest_reserved[10];
 
 	__le64 consumed;
 	__le32 armed;
@@ -349,6 +382,55 @@ struct virtio_vesper_index {
 };
 
 #define VIRTIO_VESPER_INDEX_VERSION	1
+
+/**
+ * struct virtio_vesper_beat_head - first line of the heartbeat's pages
+ * @version: VIRTIO_VESPER_BEAT_VERSION
+ * @nr_cpus: slots that follow, as many as the hello said
+ * @state: VIRTIO_VESPER_BEAT_*, of the guest as a whole
+ * @period_ms: written by the host: how often a CPU shall beat; 0 leaves it to
+ *	       the guest. A CPU finds it at its next beat
+ *
+ * Lent with VIRTIO_VESPER_D_BEAT, which has the shape of a fragment: @channel
+ * and @buffer 0, @first VIRTIO_VESPER_INDEX_FRAGMENT. Once between hello and
+ * goodbye, and only if VIRTIO_VESPER_F_HEARTBEAT was negotiated. The loan ends
+ * with goodbye or a reset. There is no message about a beat, in either
+ * direction: the host looks.
+ */
+struct virtio_vesper_beat_head {
+	__le32 version;
+	__le32 nr_cpus;
+	__le32 state;
+	__le32 guest_reserved;
+	__le32 period_ms;
+	__le32 host_reserved[11];
+};
+
+#define VIRTIO_VESPER_BEAT_VERSION	1
+
+#define VIRTIO_VESPER_BEAT_STARTING	0 /* no word yet */
+#define VIRTIO_VESPER_BEAT_ALIVE	1 /* beats are to be expected */
+#define VIRTIO_VESPER_BEAT_STOPPED	2 /* none will come: shutdown, unbind */
+#define VIRTIO_VESPER_BEAT_PANICKED	3 /* none need come */
+
+/**
+ * struct virtio_vesper_beat - a CPU's line; line 1 + n is that of CPU n
+ * @beats: counts up when the timer's hard interrupt runs, and when the CPU
+ *	   stops being idle
+ * @state: VIRTIO_VESPER_CPU_*
+ * @period_ms: the next beat comes so long after the last at the latest, if
+ *	       the CPU is neither idle nor offline by then
+ */
+struct virtio_vesper_beat {
+	__le64 beats;
+	__le32 state;
+	__le32 period_ms;
+	__le64 reserved[6];
+};
+
+#define VIRTIO_VESPER_CPU_OFFLINE	0
+#define VIRTIO_VESPER_CPU_RUNNING	1
+#define VIRTIO_VESPER_CPU_IDLE		2 /* halted until an interrupt comes */
 
 /**
  * struct virtio_vesper_packet - head of each sub-buffer of a CTF channel

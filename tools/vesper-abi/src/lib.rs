@@ -11,12 +11,17 @@ pub mod escape;
 pub mod message;
 pub mod name;
 pub mod packet;
+pub mod pattern;
 
 /// The rules that the kernel modules compile too; re-exported where the tools
 /// need them, and covered by the tests of this crate.
 #[path = "../../../common/abi.rs"]
 #[cfg_attr(test, allow(clippy::identity_op))] // A limit spelt out in its tests.
 mod common;
+
+/// Patterns of relay channels, as the kernel modules compile them too.
+#[path = "../../../common/pattern.rs"]
+mod common_pattern;
 
 pub use version::{check_version, Older};
 
@@ -28,4 +33,6 @@ const _: () = {
     assert!(common::NAME_LEN == bindings::VIRTIO_VESPER_NAME_LEN as usize);
     assert!(common::PAGE_SIZE == bindings::VIRTIO_VESPER_PAGE_SIZE as usize);
     assert!(common::MAX_SUBBUFS == bindings::VIRTIO_VESPER_MAX_SUBBUFS as usize);
+    assert!(common_pattern::PATTERN_LEN == bindings::VIRTIO_VESPER_PATTERN_LEN as usize);
+    assert!(common_pattern::PATTERN_LEN == bindings::VESPER_PATTERN_LEN as usize);
 };

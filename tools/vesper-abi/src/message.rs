@@ -10,6 +10,7 @@ use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::bindings::{self, virtio_vesper_hdr};
+use crate::common_pattern;
 use crate::endian::{Le16, Le32};
 use crate::name::{self, NameError};
 
@@ -169,6 +170,13 @@ pub enum Message<'a> {
         /// Its name.
         module: &'a str,
     },
+    /// Show relay channels of others, or show them no more.
+    Show {
+        /// Which, terminated.
+        pattern: [u8; common_pattern::PATTERN_LEN],
+        /// No more.
+        stop: bool,
+    },
     /// Forget a load that has not begun.
     Cancel,
     /// Publish what lies waiting.
@@ -192,6 +200,8 @@ pub struct Hello {
     pub realtime_ns: u64,
     /// `VIRTIO_VESPER_POLICY_*`.
     pub load_policy: u32,
+    /// Feature bits from `VIRTIO_VESPER_F_SHARE` on.
+    pub features: u32,
     /// Kernel release, as the guest wrote it.
     pub release: Vec<u8>,
     /// Module version magic, as the guest wrote it.
@@ -354,6 +364,7 @@ fn hello(bytes: &[u8]) -> Result<Hello> {
         tsc_anchor: raw.tsc_anchor.get(),
         realtime_ns: raw.realtime_ns.get(),
         load_policy: raw.load_policy.get(),
+        features: raw.features.get(),
         release: terminated(&raw.release)?.to_vec(),
         vermagic: terminated(&raw.vermagic)?.to_vec(),
     })
@@ -499,6 +510,14 @@ fn loader(head: Head, bytes: &[u8]) -> Result<Message<'_>> {
             fixed::<bindings::virtio_vesper_unload>(bytes)?;
             let module = name::parse_name(field!(bytes, virtio_vesper_unload, module))?;
             Ok(Message::Unload { module })
+        }
+        kind @ (bindings::VIRTIO_VESPER_L_SHARE | bindings::VIRTIO_VESPER_L_UNSHARE) => {
+            let raw: bindings::virtio_vesper_share = fixed(bytes)?;
+            common_pattern::pattern(&raw.pattern).ok_or(MessageError::Range("pattern"))?;
+            Ok(Message::Show {
+                pattern: raw.pattern,
+                stop: kind == bindings::VIRTIO_VESPER_L_UNSHARE,
+            })
         }
         bindings::VIRTIO_VESPER_L_CANCEL => {
             fixed::<virtio_vesper_hdr>(bytes)?;
