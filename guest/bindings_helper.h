@@ -17,9 +17,11 @@
 
 #include <vesper/probe.h>
 
+#include "beat.h"
 #include "calls.h"
 #include "helpers.h"
 #include "hooks.h"
+#include "relays.h"
 #include "trace_calls.h"
 
 /* bindgen does not evaluate a sizeof in a macro. */

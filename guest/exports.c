@@ -17,6 +17,7 @@ EXPORT_RUST_GPL(vesper_hook_detach);
 EXPORT_RUST_GPL(vesper_points_attach);
 EXPORT_RUST_GPL(vesper_points_detach);
 EXPORT_RUST_GPL(vesper_put_bytes);
+EXPORT_RUST_GPL(vesper_put_names);
 EXPORT_RUST_GPL(vesper_put_string);
 EXPORT_RUST_GPL(vesper_put_symbols);
 EXPORT_RUST_GPL(vesper_read);

@@ -3,12 +3,14 @@
 //! The virtio driver: puts the layers together when a device comes, and apart when it goes.
 
 use crate::{
+    beat::Beat,
     bindings,
     comm::{
         self,
         Comm,
         Config, //
     },
+    foreign::Foreign,
     listener::Listener,
     loader::Loader,
     probe,
@@ -18,6 +20,7 @@ use crate::{
             self,
             Device, //
         },
+        work,
         workqueue::Workqueue,
     },
 };
@@ -38,7 +41,11 @@ use kernel::{
 };
 
 /// Device features that this driver knows.
-pub(crate) const FEATURES: [u32; 1] = [bindings::VIRTIO_VESPER_F_LOADER];
+pub(crate) const FEATURES: [u32; 3] = [
+    bindings::VIRTIO_VESPER_F_LOADER,
+    bindings::VIRTIO_VESPER_F_SHARE,
+    bindings::VIRTIO_VESPER_F_HEARTBEAT,
+];
 
 /// `ID`s of the work items. They run side by side: what the host returns must not wait for what it
 /// wants.
@@ -54,6 +61,9 @@ pub(crate) struct Guest {
     comm: Arc<Comm>,
     listener: Arc<Listener>,
     loader: Arc<Loader>,
+    foreign: Arc<work::Work<Foreign>>,
+    #[pin]
+    beat: Beat,
     /// A device is bound.
     #[pin]
     bound: Mutex<bool>,
@@ -94,6 +104,14 @@ impl WorkItem<REQUESTS> for Guest {
             Some((head, _)) if head.kind == bindings::VIRTIO_VESPER_L_FLUSH => {
                 // It may wait for a channel that is just being shared.
                 let _ = this.queue.enqueue::<_, FLUSH>(this.clone()).is_ok();
+            }
+            Some((head, message))
+                if matches!(
+                    head.kind,
+                    bindings::VIRTIO_VESPER_L_SHARE | bindings::VIRTIO_VESPER_L_UNSHARE
+                ) =>
+            {
+                Foreign::receive(&this.foreign, &head, message)
             }
             Some((head, message)) => this.loader.receive(&head, message),
             None => pr_warn!("malformed message from the host\n"),
@@ -136,6 +154,7 @@ impl Guest {
         comm: Arc<Comm>,
         listener: Arc<Listener>,
         loader: Arc<Loader>,
+        foreign: Arc<work::Work<Foreign>>,
     ) -> Result<Arc<Self>> {
         let queue = Workqueue::new(c"vesper_guest")?;
         Arc::pin_init(
@@ -143,6 +162,8 @@ impl Guest {
                 comm,
                 listener,
                 loader,
+                foreign,
+                beat <- Beat::new(),
                 bound <- new_mutex!(false, "vesper_bound"),
                 returns <- new_work!("vesper_returns"),
                 requests <- new_work!("vesper_requests"),
@@ -174,12 +195,19 @@ impl Guest {
             .comm
             .attach(device, &config, queues)
             .inspect(|()| device.ready())
-            .and_then(|()| self.comm.hello(&config, self.loader.policy().to_abi()))
+            .and_then(|()| {
+                // A host that does not offer the feature wants to see a zero.
+                let share = device.has_feature(bindings::VIRTIO_VESPER_F_SHARE);
+                let features = u32::from(share) << bindings::VIRTIO_VESPER_F_SHARE;
+                let policy = self.loader.policy().to_abi();
+                self.comm.hello(&config, policy, features)
+            })
             .and_then(
                 |()| match device.has_feature(bindings::VIRTIO_VESPER_F_LOADER) {
                     true => {
                         // First, so that it can't ask for what is there.
                         self.loader.attached();
+                        self.foreign.attached();
                         self.comm.post()
                     }
                     false => Ok(()),
@@ -188,15 +216,25 @@ impl Guest {
             .and_then(|()| self.listener.attached());
         if let Err(e) = entered {
             dev_err!(device.device(), "the host can't be used: {:?}\n", e);
+            self.foreign.detaching();
             self.listener.detaching();
             self.detach();
             return Err(e);
+        }
+        if device.has_feature(bindings::VIRTIO_VESPER_F_HEARTBEAT) {
+            // Everything else works without.
+            if let Err(e) = self.beat.attached(&self.comm) {
+                dev_warn!(device.device(), "no heartbeat for the host: {:?}\n", e);
+            }
         }
         Ok(config)
     }
 
     /// Gives a device up.
     fn leave(&self, device: &Device) {
+        // First, so that nobody waits for the next one.
+        self.beat.stop();
+        self.foreign.detaching();
         self.listener.detaching();
         self.loader.detaching();
         match self.comm.goodbye() {
@@ -220,6 +258,8 @@ impl OnPanic for Guest {
     fn panic(&self) {
         // First, so that there is nothing behind the last words.
         probe::silence();
+        self.foreign.last_words();
+        self.beat.panic();
         self.comm.last_words();
     }
 }

@@ -45,6 +45,7 @@ mod policy;
 mod run;
 mod transfer;
 
+pub(crate) use explain::Text;
 use job::{
     Job,
     Jobs,

@@ -3,6 +3,7 @@
 //! Wrappers of the C that the kernel crate does not have: the only place for `unsafe`.
 
 pub(crate) mod abi;
+pub(crate) mod beat;
 pub(crate) mod boot_id;
 pub(crate) mod completion;
 pub(crate) mod cpu;
@@ -19,8 +20,10 @@ pub(crate) mod notifier;
 pub(crate) mod page;
 pub(crate) mod raw_spinlock;
 pub(crate) mod relay;
+pub(crate) mod relays;
 pub(crate) mod symbol;
 pub(crate) mod syscall;
+pub(crate) mod table;
 pub(crate) mod trace;
 pub(crate) mod tracepoint;
 pub(crate) mod virtio;

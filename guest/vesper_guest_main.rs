@@ -12,12 +12,16 @@ use kernel::{
 
 #[path = "../common/abi.rs"]
 mod abi;
+mod beat;
 mod bindings;
 mod clock;
 mod comm;
+mod foreign;
 mod guest;
 mod listener;
 mod loader;
+#[path = "../common/pattern.rs"]
+mod pattern;
 mod probe;
 mod sys;
 mod text;
@@ -64,7 +68,8 @@ impl kernel::Module for VesperGuest {
         let comm = Arc::pin_init(comm::Comm::new(), GFP_KERNEL)?;
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
         let loader = loader::Loader::new(comm.clone(), listener.clone())?;
-        let guest = guest::Guest::new(comm, listener.clone(), loader)?;
+        let foreign = foreign::Foreign::new(comm.clone())?;
+        let guest = guest::Guest::new(comm, listener.clone(), loader, foreign)?;
         listener::publish(listener);
         let parts = Parts { guest };
         Ok(Self {

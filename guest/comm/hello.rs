@@ -27,7 +27,7 @@ fn field<const N: usize>(text: &CStr) -> [u8; N] {
 impl Comm {
     /// Introduces this guest to the host; fails if the two can't understand each other. That is
     /// for the host to hear, too, so it is told whatever `config` says. Process context.
-    pub(crate) fn hello(&self, config: &Config, load_policy: u32) -> Result {
+    pub(crate) fn hello(&self, config: &Config, load_policy: u32, features: u32) -> Result {
         let anchor = clock::anchor();
         let hello = bindings::virtio_vesper_hello {
             abi_version: bindings::VIRTIO_VESPER_ABI_VERSION.to_le(),
@@ -37,6 +37,7 @@ impl Comm {
             tsc_anchor: anchor.now.to_le(),
             realtime_ns: anchor.realtime_ns.to_le(),
             load_policy: load_policy.to_le(),
+            features: features.to_le(),
             release: field(module::release()),
             vermagic: field(module::vermagic()),
             ..Zeroable::zeroed()

@@ -66,6 +66,27 @@ impl Comm {
         pages: &[PagePtr],
         lender: Arc<dyn Lender>,
     ) -> Result {
+        let kind = bindings::VIRTIO_VESPER_D_FRAGMENT;
+        self.lend_as(kind, (channel, buffer, first), pages, lender)
+    }
+
+    /// Lends the pages of the heartbeat, as [`Comm::lend`] does others.
+    pub(crate) fn lend_beat(&self, pages: &[PagePtr], lender: Arc<dyn Lender>) -> Result {
+        if pages.len() > self.max_fragment() {
+            return Err(ENOSPC);
+        }
+        // The host writes, too.
+        let first = bindings::VIRTIO_VESPER_INDEX_FRAGMENT;
+        self.lend_as(bindings::VIRTIO_VESPER_D_BEAT, (0, 0, first), pages, lender)
+    }
+
+    fn lend_as(
+        &self,
+        kind: u32,
+        (channel, buffer, first): (u32, u32, u32),
+        pages: &[PagePtr],
+        lender: Arc<dyn Lender>,
+    ) -> Result {
         let mut fragment = bindings::virtio_vesper_fragment {
             hdr: Zeroable::zeroed(),
             channel: channel.to_le(),
@@ -74,7 +95,7 @@ impl Comm {
             nr_pages: (pages.len() as u32).to_le(),
         };
         let id = self.next_id.fetch_add(1, Relaxed);
-        fragment.set_hdr(bindings::VIRTIO_VESPER_D_FRAGMENT, 0, id, 0);
+        fragment.set_hdr(kind, 0, id, 0);
 
         let loan = Loan(Some(lender));
         let mut bytes = KVec::new();

@@ -14,14 +14,14 @@ use kernel::{
 const LEN: usize = crate::bindings::VIRTIO_VESPER_TEXT_LEN as usize;
 
 /// A sentence in the field of a message, cut where that ends.
-pub(super) struct Text {
+pub(crate) struct Text {
     bytes: [u8; LEN],
     len: usize,
 }
 
 impl Text {
     /// No sentence.
-    pub(super) const fn none() -> Self {
+    pub(crate) const fn none() -> Self {
         Self {
             bytes: [0; LEN],
             len: 0,
@@ -29,7 +29,7 @@ impl Text {
     }
 
     /// Prints one.
-    pub(super) fn new(args: fmt::Arguments<'_>) -> Self {
+    pub(crate) fn new(args: fmt::Arguments<'_>) -> Self {
         let mut text = Self::none();
         // Never fails.
         let _ = text.write_fmt(args);
@@ -37,12 +37,12 @@ impl Text {
     }
 
     /// The field, NUL-terminated.
-    pub(super) fn field(&self) -> [u8; LEN] {
+    pub(crate) fn field(&self) -> [u8; LEN] {
         self.bytes
     }
 
     /// Without the terminator.
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         printable(&self.bytes[..self.len])
     }
 }

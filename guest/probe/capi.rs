@@ -62,6 +62,7 @@ declared!(
     vesper_points_attach,
     vesper_points_detach,
     vesper_put_bytes,
+    vesper_put_names,
     vesper_put_string,
     vesper_put_symbols,
     vesper_read,
@@ -296,6 +297,46 @@ pub(crate) unsafe extern "C" fn vesper_put_symbols(
             Lane::note_symbols(lane(record), addresses.iter().map(|&a| a as u64));
         }
     }
+}
+
+/// # Safety
+///
+/// `record` is begun, `addresses` has `nr` of them.
+#[no_mangle]
+pub(crate) unsafe extern "C" fn vesper_put_names(
+    record: *mut bindings::vesper_record,
+    addresses: *const c_ulong,
+    nr: u32,
+    max: u32,
+) {
+    // SAFETY: By the contract above.
+    let (record, addresses) = unsafe {
+        let addresses = if nr == 0 {
+            &[]
+        } else {
+            slice::from_raw_parts(addresses, nr as usize)
+        };
+        (&mut *record, addresses)
+    };
+    let mut left = max as usize;
+    for (n, &address) in addresses.iter().enumerate() {
+        let rest = symbol::with_name(address as u64, |name| {
+            let between: &[u8] = if n == 0 { b"" } else { b"\n" };
+            let rest = left.checked_sub(between.len().wrapping_add(name.len()))?;
+            // SAFETY: Both are as long as they say.
+            unsafe {
+                put(record, between.as_ptr(), between.len());
+                put(record, name.as_ptr(), name.len());
+            }
+            Some(rest)
+        });
+        let Some(rest) = rest else {
+            break;
+        };
+        left = rest;
+    }
+    // SAFETY: One byte.
+    unsafe { put(record, ptr::from_ref(&0u8), 1) };
 }
 
 static_assert!(cfg!(target_endian = "little") && size_of::<c_ulong>() == size_of::<u64>());

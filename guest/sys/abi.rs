@@ -37,5 +37,6 @@ plain! {
     virtio_vesper_open: 192,
     virtio_vesper_reply: 32,
     virtio_vesper_result: 352,
+    virtio_vesper_share: 144,
     virtio_vesper_unload: 80,
 }

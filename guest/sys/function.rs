@@ -25,6 +25,9 @@ pub(crate) struct Function {
     _name: CString,
 }
 
+// SAFETY: A handler can be taken off by any thread.
+unsafe impl Send for Function {}
+
 impl Function {
     /// Has `handler` called where function `name` begins, by a kprobe. Process context. Fails with
     /// `EINVAL` where the kernel lets none be put.

@@ -25,6 +25,10 @@ use kernel::{
         Relaxed,
         Release, //
     },
+    sync::barrier::{
+        smp_mb,
+        Full, //
+    },
 };
 
 /// An index page. Each method is one access, in any context, by whichever CPU owns the buffer;
@@ -94,6 +98,14 @@ impl Index {
         field!(self.open).store(abi::open_word(number, committed as u32).to_le(), Release);
     }
 
+    /// Says how many sub-buffers have been begun, of a channel of others: before anything is written
+    /// to the last of them.
+    pub(crate) fn begun(&self, begun: u64) {
+        field!(self.begun).store(begun.to_le(), Release);
+        // Who sees what is written from here on sees this, too.
+        smp_mb(Full);
+    }
+
     /// Says how many records were dropped.
     #[inline]
     pub(crate) fn lost(&self, lost: u64) {
@@ -107,7 +119,8 @@ impl Index {
         u64::from_le(field!(self.consumed).load(Acquire))
     }
 
-    /// Does what the host does when it is done with sub-buffers, for tests.
+    /// Does what the host does when it is done with sub-buffers: for tests, and for what is gone
+    /// before the host has come.
     pub(crate) fn set_consumed(&self, consumed: u64) {
         field!(self.consumed).store(consumed.to_le(), Release);
     }

@@ -12,7 +12,7 @@ use kernel::ffi::c_ulong;
 const NAME_MAX: usize = bindings::VESPER_CONST_KSYM_SYMBOL_LEN;
 
 /// Calls `f` with the name of `address`, as `name+0x4f/0x90 [module]`, or in hexadecimal if it has
-/// none. Process context.
+/// none. Any context.
 pub(crate) fn with_name<R>(address: u64, f: impl FnOnce(&[u8]) -> R) -> R {
     let mut name = [0u8; NAME_MAX];
     // SAFETY: The buffer is as long as the function wants it.

@@ -57,6 +57,16 @@ impl<T: Run> Work<T> {
         };
     }
 
+    /// The work item of `value`.
+    ///
+    /// # Safety
+    ///
+    /// `value` is that of a `Self`.
+    pub(crate) unsafe fn of(value: &T) -> &Self {
+        // SAFETY: By the contract above.
+        unsafe { &*container_of!(core::ptr::from_ref(value), Self, value) }
+    }
+
     /// # Safety
     ///
     /// `work` is the `work` of a pinned `Self`.

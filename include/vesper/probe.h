@@ -227,6 +227,21 @@ void vesper_put_symbols(struct vesper_record *record,
 			const unsigned long *addresses, u32 nr);
 
 /**
+ * vesper_put_names() - put the names of addresses, as a field of
+ *			%VESPER_TYPE_STRING
+ * @record: a begun record
+ * @addresses: of code or data of the kernel
+ * @nr: their number
+ * @max: most bytes to take; the field takes up to @max + 1
+ *
+ * One name a line, as many as fit, whole ones. It takes longer than
+ * vesper_put_symbols(): for records behind which nothing may come, as that of a
+ * panic, when the kernel can't send names any more. Any context.
+ */
+void vesper_put_names(struct vesper_record *record,
+		      const unsigned long *addresses, u32 nr, u32 max);
+
+/**
  * vesper_stack_save() - take this CPU's call stack
  * @owner: the probe's module, whose own frames and the API's at the top are left
  *	   out

@@ -76,6 +76,7 @@ pub(crate) use {
     value::{
         Bytes,
         Hex,
+        Names,
         Stack,
         Symbol,
         Text,

@@ -135,6 +135,59 @@ impl Value for Symbol {
     }
 }
 
+/// Most bytes of [`Names`].
+const MAX_NAMES: usize = 1536;
+
+/// Bytes of a name for which there is room, on average.
+const NAME_LEN: usize = 80;
+
+/// The names of addresses as text, a line each: for records behind which nothing may come, as that
+/// of a panic, when names can't be sent any more. In others they are a waste of room.
+pub(crate) struct Names(Stack);
+
+impl Names {
+    /// The name of one address.
+    pub(crate) fn one(address: usize) -> Self {
+        let mut entries = [0; MAX_STACK];
+        entries[0] = address as c_ulong;
+        Self(Stack { entries, len: 1 })
+    }
+
+    /// Most bytes that the text takes.
+    fn max(&self) -> usize {
+        self.0.len.saturating_mul(NAME_LEN).min(MAX_NAMES)
+    }
+}
+
+impl From<Stack> for Names {
+    fn from(stack: Stack) -> Self {
+        Self(stack)
+    }
+}
+
+impl Value for Names {
+    const TYPE: u32 = bindings::VESPER_TYPE_STRING;
+
+    #[inline]
+    fn size(&self) -> usize {
+        self.max().saturating_add(1)
+    }
+
+    #[inline]
+    fn put(&self, record: &mut Record<'_>) {
+        let addresses = self.0.entries();
+        // SAFETY: The record is begun, the addresses are as many as said.
+        unsafe {
+            bindings::vesper_put_names(
+                record.raw(),
+                addresses.as_ptr(),
+                addresses.len() as u32,
+                self.max() as u32,
+            )
+        };
+    }
+}
+
 /// A call stack, innermost first.
 pub(crate) struct Stack {
     entries: [c_ulong; MAX_STACK],
