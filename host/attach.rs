@@ -107,7 +107,9 @@ pub(crate) fn facts(host: &Host, out: &mut bindings::vesper_attach) {
     out.max_fragment = bindings::VIRTIO_VESPER_MAX_FRAGMENT;
     out.max_buffer_pages = limits.max_buffer_pages as u32;
     out.max_channels = limits.max_channels as u32;
-    out.features = 1 << bindings::VIRTIO_VESPER_F_LOADER;
+    out.features = 1 << bindings::VIRTIO_VESPER_F_LOADER
+        | 1 << bindings::VIRTIO_VESPER_F_SHARE
+        | 1 << bindings::VIRTIO_VESPER_F_HEARTBEAT;
 }
 
 impl Attachment {

@@ -15,9 +15,11 @@ use crate::{
     host::Host,
     loader::{
         Answer,
-        Image, //
+        Image,
+        Share, //
     },
     message::Outcome,
+    pattern,
     sys::node::{
         Node,
         EPOLLIN,
@@ -65,6 +67,9 @@ const BUFFERS_OF: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x43);
 const LOAD: u32 = _IOWR::<bindings::vesper_load>(MAGIC, 0x44);
 const UNLOAD: u32 = _IOWR::<bindings::vesper_unload>(MAGIC, 0x45);
 const REAP: u32 = _IOWR::<bindings::vesper_reap>(MAGIC, 0x46);
+const SHARE: u32 = _IOWR::<bindings::vesper_share>(MAGIC, 0x47);
+const SHARED: u32 = _IOWR::<bindings::vesper_list>(MAGIC, 0x48);
+const HEARTBEAT: u32 = _IOWR::<bindings::vesper_heartbeat>(MAGIC, 0x49);
 
 /// Largest entry that a caller may claim to know.
 const MAX_ENTRY: u32 = 4096;
@@ -179,6 +184,29 @@ impl Operator {
         Ok(())
     }
 
+    fn shared(&self, arg: usize) -> Result {
+        let mut list = List::new(arg)?;
+        let domain = self.host.find(&list.list.domain)?;
+        // The desk is a leaf lock: memory is got before it is taken, and none of the user's is
+        // touched under it.
+        let room = domain.desk().lock().loader.shares().len();
+        let mut entries = KVec::with_capacity(room.saturating_add(8), GFP_KERNEL)?;
+        for pattern in domain.desk().lock().loader.shares() {
+            // What was added meanwhile waits for the next call.
+            if entries.push_within_capacity(*pattern).is_err() {
+                break;
+            }
+        }
+        for pattern in entries {
+            list.push(bindings::vesper_shared {
+                pattern,
+                ..pin_init::zeroed()
+            })?;
+        }
+        list.finish()?;
+        Ok(())
+    }
+
     fn reap(&self, arg: usize) -> Result {
         let mut it: bindings::vesper_reap = uapi::get(arg)?;
         if it.flags != 0 || it.reserved0 != 0 || it.reserved != [0; 4] {
@@ -190,9 +218,38 @@ impl Operator {
         uapi::put(arg, it)
     }
 
+    fn heartbeat(&self, arg: usize) -> Result {
+        let mut it: bindings::vesper_heartbeat = uapi::get(arg)?;
+        let known =
+            bindings::VESPER_HEARTBEAT_SET_THRESHOLD | bindings::VESPER_HEARTBEAT_SET_PERIOD;
+        if it.flags & !known != 0 || it.reserved != [0; 7] {
+            return Err(EINVAL);
+        }
+        let domain = self.host.find(&it.domain)?;
+        if it.flags != 0 {
+            domain.heartbeat().set(|settings| {
+                if it.flags & bindings::VESPER_HEARTBEAT_SET_THRESHOLD != 0 {
+                    settings.threshold_ms = it.threshold_ms;
+                }
+                if it.flags & bindings::VESPER_HEARTBEAT_SET_PERIOD != 0 {
+                    settings.period_ms = it.period_ms;
+                }
+            })?;
+            self.host.bell().ring();
+        }
+        it.flags = 0;
+        domain.heartbeat().facts(&mut it);
+        uapi::put(arg, it)
+    }
+
     /// The domain and the module that a request names, if the guest can be asked at all.
     fn target(&self, domain: &[u8; NAME_LEN], module: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
         abi::name(module).ok_or(EINVAL)?;
+        self.ready(domain)
+    }
+
+    /// The domain of that name, if its guest can be asked anything.
+    fn ready(&self, domain: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
         let domain = self.host.find(domain)?;
         match domain.state() {
             bindings::VESPER_DOMAIN_READY => Ok(domain),
@@ -254,6 +311,39 @@ impl Operator {
         };
         domain.changed();
         let outcome = wait(&domain, id, it.timeout_ms)?;
+        it.status = outcome.status;
+        it.stage = outcome.stage;
+        it.text = outcome.text;
+        uapi::put(arg, it)
+    }
+}
+
+impl Operator {
+    fn share(&self, arg: usize) -> Result {
+        let mut it: bindings::vesper_share = uapi::get(arg)?;
+        if it.flags & !bindings::VESPER_SHARE_STOP != 0 || it.reserved != [0; 4] {
+            return Err(EINVAL);
+        }
+        pattern::pattern(&it.pattern).ok_or(EINVAL)?;
+        let domain = self.ready(&it.domain)?;
+        if !domain.shares() {
+            return Err(EOPNOTSUPP);
+        }
+        let share = Share {
+            pattern: it.pattern,
+            stop: it.flags & bindings::VESPER_SHARE_STOP != 0,
+        };
+        let share = KBox::new(share, GFP_KERNEL_ACCOUNT)?;
+        let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
+        let id = {
+            let mut inner = domain.desk().lock();
+            if inner.closed() {
+                return Err(EPIPE);
+            }
+            inner.loader.share(share, answer)?
+        };
+        let outcome = wait(&domain, id, it.timeout_ms)?;
+        domain.changed();
         it.status = outcome.status;
         it.stage = outcome.stage;
         it.text = outcome.text;
@@ -385,6 +475,9 @@ impl Node for Operator {
             LOAD => this.load(arg)?,
             UNLOAD => this.unload(arg)?,
             REAP => this.reap(arg)?,
+            SHARE => this.share(arg)?,
+            SHARED => this.shared(arg)?,
+            HEARTBEAT => this.heartbeat(arg)?,
             _ => return Err(ENOTTY),
         }
         Ok(0)

@@ -3,7 +3,7 @@
 //! A domain: one guest, for as long as its VMM is attached or data of it is unread.
 //!
 //! Lock order: `Host::domains`, `control`, the locks of [`crate::files`], those of a buffer
-//! ([`crate::listener`]), then the leaves: `info`, the desk. Locks of the memory management and
+//! ([`crate::listener`]), that of the heartbeat, then the leaves: `info`, the desk. Locks of the memory management and
 //! of the VFS come after `control`, and user memory is never touched under any of these.
 
 use crate::{
@@ -11,6 +11,10 @@ use crate::{
     bindings,
     desk::Desk,
     files::DomainDir,
+    heartbeat::{
+        self,
+        Heartbeat, //
+    },
     host::Host,
     listener::{
         Buffer,
@@ -69,6 +73,9 @@ pub(crate) struct Domain {
     vmm: Option<Pid>,
     dir: Arc<DomainDir>,
     quota: Arc<Quota>,
+    /// What may be lent for the heartbeat, which is not a matter of buffers.
+    beat_quota: Arc<Quota>,
+    heartbeat: Arc<Heartbeat>,
     /// What was kept is being thrown away.
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
@@ -96,6 +103,10 @@ impl Domain {
         vmm: Option<Pid>,
     ) -> Result<Arc<Self>> {
         let limits = host.limits();
+        let heartbeat = Heartbeat::new(limits.heartbeat)?;
+        if vmm.is_some() {
+            dir.show(&heartbeat)?;
+        }
         Arc::pin_init(
             try_pin_init!(Self {
                 host: host.clone(),
@@ -103,6 +114,8 @@ impl Domain {
                 vmm,
                 dir,
                 quota: Quota::new(limits.max_lent_pages)?,
+                beat_quota: Quota::new(heartbeat::max_pages())?,
+                heartbeat,
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
@@ -148,6 +161,16 @@ impl Domain {
         &self.desk
     }
 
+    /// Its heartbeat.
+    pub(crate) fn heartbeat(&self) -> &Heartbeat {
+        &self.heartbeat
+    }
+
+    /// Shows what is told of it to somebody who takes no lock.
+    pub(crate) fn with_info<T>(&self, look: impl FnOnce(&Info) -> T) -> T {
+        look(&self.info.lock())
+    }
+
     /// Where its work is done.
     pub(crate) fn queue(&self) -> &Queue {
         self.host.queue()
@@ -168,6 +191,7 @@ impl Domain {
     pub(crate) fn facts(&self, out: &mut bindings::vesper_domain) {
         let channels = self.control.lock().channels();
         out.kept_bytes = self.kept_bytes();
+        (out.heartbeat, out.hangs) = self.heartbeat.verdict();
         let info = self.info.lock();
         out.name = info.label;
         out.state = info.state;
@@ -191,6 +215,14 @@ impl Domain {
             out.release = hello.release;
             out.vermagic = hello.vermagic;
         }
+    }
+
+    /// Says whether the guest can show channels of others.
+    pub(crate) fn shares(&self) -> bool {
+        let info = self.info.lock();
+        info.hello
+            .as_ref()
+            .is_some_and(|hello| guest::shares(hello))
     }
 
     /// `VESPER_DOMAIN_*`.

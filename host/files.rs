@@ -3,8 +3,8 @@
 //! UI layer of the listener: what is seen below `/sys/kernel/debug/vesper`.
 //!
 //! `<domain>/<module>/<channel><cpu>` and `<domain>/<module>/metadata`, and nothing else that is not
-//! hidden, so that a copy of the directory is a trace. Hidden are the control files
-//! `.control/<channel><cpu>.produced` and `.consumed`. A directory is there as long as a channel of the module is
+//! hidden, so that a copy of the directory is a trace. Hidden are `<domain>/.heartbeat` and the control
+//! files `.control/<channel><cpu>.produced` and `.consumed`. A directory is there as long as a channel of the module is
 //! open or a file in it has something to read; if that was so when the module went, also until
 //! somebody has read the metadata, without which the rest is worth nothing. One that only waits for its readers makes room for
 //! a new one of the same name by taking the name `<name>@<n>`.
@@ -20,6 +20,7 @@ use crate::{
     bindings,
     changes::Changes,
     domain::Domain,
+    heartbeat::Heartbeat,
     sys::{
         debugfs::Entry,
         inode::Inode,
@@ -59,6 +60,8 @@ struct Modules {
     next_id: u64,
     /// Number for the next one that makes room.
     next_label: u64,
+    /// The file of the heartbeat, and what it shows.
+    heartbeat: Option<(Entry, Arc<Heartbeat>)>,
     /// The directory, until it is removed.
     entry: Option<Entry>,
     /// Whom to tell when there is no module left.
@@ -144,6 +147,7 @@ impl DomainDir {
                         list: KVec::new(),
                         next_id: 1,
                         next_label: 1,
+                        heartbeat: None,
                         entry: Some(entry),
                         waiting: None,
                     },
@@ -153,6 +157,15 @@ impl DomainDir {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Makes the file that shows the heartbeat, hidden, as modules have their directories here.
+    pub(crate) fn show(&self, heartbeat: &Arc<Heartbeat>) -> Result {
+        let mut modules = self.modules.lock();
+        let parent = modules.entry.as_ref().ok_or(ENODEV)?;
+        let entry = text_file::create(heartbeat, c".heartbeat", parent)?;
+        modules.heartbeat = Some((entry, heartbeat.clone()));
+        Ok(())
     }
 
     /// Gives up the name `name`; returns the new one.
@@ -166,6 +179,7 @@ impl DomainDir {
     pub(crate) fn remove(&self) {
         let mut modules = self.modules.lock();
         modules.list.clear();
+        modules.heartbeat = None;
         modules.entry = None;
         let waiting = modules.waiting.take();
         drop(modules);

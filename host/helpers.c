@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* C that only a macro or an inline function of the kernel can provide. */
 
+#include <linux/cgroup.h>
 #include <linux/debugfs.h>
 #include <linux/fs.h>
 #include <linux/irq_work.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/percpu.h>
 #include <linux/pid.h>
 #include <linux/ratelimit.h>
+#include <linux/rcupdate.h>
 #include <linux/relay.h>
+#include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/security.h>
 #include <linux/slab.h>
@@ -163,6 +167,68 @@ u64 vesper_helper_real_ns(void)
 struct pid *vesper_helper_get_tgid(void)
 {
 	return get_pid(task_tgid(current));
+}
+
+/* Ahead of ordinary threads: who looks late can't tell who else is. */
+struct task_struct *vesper_helper_thread_start(int (*run)(void *data),
+					       void *data)
+{
+	struct task_struct *task;
+
+	task = kthread_create(run, data, "vesper_watch");
+	if (!IS_ERR(task)) {
+		sched_set_fifo_low(task);
+		wake_up_process(task);
+	}
+	return task;
+}
+
+bool vesper_helper_thread_should_stop(void)
+{
+	return kthread_should_stop();
+}
+
+void vesper_helper_thread_stop(struct task_struct *task)
+{
+	kthread_stop(task);
+}
+
+/*
+ * A glance without locks: values may be of moments a little apart. False if
+ * there is no such thread any more.
+ */
+bool vesper_helper_thread_sight(struct pid *pid,
+				struct vesper_thread_sight *sight)
+{
+	struct task_struct *task;
+	unsigned int state;
+
+	guard(rcu)();
+	task = pid_task(pid, PIDTYPE_PID);
+	if (!task)
+		return false;
+	sight->executed = READ_ONCE(task->se.sum_exec_runtime);
+#ifdef CONFIG_SCHED_INFO
+	sight->delayed = READ_ONCE(task->sched_info.run_delay);
+#else
+	sight->delayed = 0;
+#endif
+	state = READ_ONCE(task->__state);
+	if ((state & (__TASK_STOPPED | __TASK_TRACED | TASK_FROZEN)) ||
+	    cgroup_task_frozen(task))
+		sight->doing = VESPER_THREAD_STOPPED;
+	else if (state == TASK_RUNNING)
+		sight->doing = VESPER_THREAD_RUNS;
+	else if (state & TASK_UNINTERRUPTIBLE)
+		sight->doing = VESPER_THREAD_BLOCKED;
+	else
+		sight->doing = VESPER_THREAD_SLEEPS;
+	return true;
+}
+
+u64 vesper_helper_boot_ns(void)
+{
+	return ktime_get_boottime_ns();
 }
 
 struct vesper_mm_watch {

@@ -12,6 +12,7 @@ struct mutex;
 struct page;
 struct pid;
 struct rchan_buf;
+struct task_struct;
 struct vm_area_struct;
 struct workqueue_struct;
 
@@ -36,6 +37,29 @@ struct workqueue_struct *vesper_helper_alloc_workqueue(void);
 bool vesper_helper_ratelimit(void);
 u64 vesper_helper_real_ns(void);
 struct pid *vesper_helper_get_tgid(void);
+
+struct task_struct *vesper_helper_thread_start(int (*run)(void *data),
+					       void *data);
+bool vesper_helper_thread_should_stop(void);
+void vesper_helper_thread_stop(struct task_struct *task);
+
+enum vesper_thread_doing {
+	VESPER_THREAD_RUNS,
+	VESPER_THREAD_SLEEPS,
+	VESPER_THREAD_BLOCKED,
+	VESPER_THREAD_STOPPED,
+};
+
+/* What is seen of a thread: nanoseconds that it executed, and waited to. */
+struct vesper_thread_sight {
+	u64 executed;
+	u64 delayed;
+	u32 doing;
+};
+
+bool vesper_helper_thread_sight(struct pid *pid,
+				struct vesper_thread_sight *sight);
+u64 vesper_helper_boot_ns(void);
 
 struct vesper_mm_watch;
 
@@ -63,6 +87,8 @@ void vesper_helper_trace_buffer(enum vesper_trace_buffer what,
 				u64 consumed);
 void vesper_helper_trace_panic(const u8 *domain);
 void vesper_helper_trace_broken(const u8 *domain, const u8 *why, size_t len);
+void vesper_helper_trace_heartbeat(const u8 *domain, u32 state, u32 reason,
+				   u64 silent_ms);
 void vesper_helper_trace_reap(const u8 *domain, const u8 *module, u64 bytes);
 
 #endif

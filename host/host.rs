@@ -14,6 +14,10 @@ use crate::{
         self,
         DomainDir, //
     },
+    heartbeat::{
+        Bell,
+        Settings, //
+    },
     sys::{
         debugfs::Entry,
         pid::Pid,
@@ -47,6 +51,8 @@ pub(crate) struct Limits {
     pub(crate) max_dead: usize,
     /// Loader requests of a domain.
     pub(crate) max_requests: usize,
+    /// Heartbeat of a domain of which nobody has said otherwise.
+    pub(crate) heartbeat: Settings,
 }
 
 /// What the module holds.
@@ -58,6 +64,8 @@ pub(crate) struct Host {
     domains: Mutex<KVec<Arc<Domain>>>,
     limits: Limits,
     changes: Arc<Changes>,
+    #[pin]
+    bell: Bell,
     // Before the directory: what is queued may still remove files.
     queue: OwnedQueue,
     root: Entry,
@@ -71,6 +79,7 @@ impl Host {
                 domains <- new_mutex!(KVec::new(), "vesper::domains"),
                 limits,
                 changes: Changes::new()?,
+                bell <- Bell::new(),
                 queue: OwnedQueue::new()?,
                 root: files::root()?,
             }? Error),
@@ -86,6 +95,11 @@ impl Host {
     /// What changes in what is listed.
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
+    }
+
+    /// Wakes who looks at heartbeats.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.bell
     }
 
     /// Where work is done that may wait for a reader.

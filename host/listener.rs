@@ -12,8 +12,8 @@ use crate::{
         NAME_LEN, //
     },
     bindings::{
-        self,
         VIRTIO_VESPER_CHAN_CTF,
+        VIRTIO_VESPER_CHAN_FOREIGN,
         VIRTIO_VESPER_CHAN_OVERWRITE, //
     },
     domain::Domain,
@@ -75,6 +75,8 @@ pub(crate) struct Listener {
     pub(crate) greeted: bool,
     /// Possible CPUs of the guest.
     pub(crate) nr_cpus: u32,
+    /// It can show channels of others.
+    pub(crate) shares: bool,
     /// The VMM is gone.
     pub(crate) closed: bool,
 }
@@ -97,6 +99,7 @@ impl Listener {
             next_id: 1,
             greeted: false,
             nr_cpus: 0,
+            shares: false,
             closed: false,
         }
     }
@@ -108,14 +111,18 @@ impl Listener {
     /// Opens a channel; returns its id. `EEXIST`, `EINVAL`, `ENOSPC`, `EOPNOTSUPP`.
     pub(crate) fn open(&mut self, domain: &Domain, limits: Limits, open: &Open) -> Result<u32> {
         let geometry = Geometry::new(open.subbuf_size, open.n_subbufs).ok_or(EINVAL)?;
-        let known = VIRTIO_VESPER_CHAN_OVERWRITE
-            | VIRTIO_VESPER_CHAN_CTF
-            | bindings::VIRTIO_VESPER_CHAN_FOREIGN;
+        let known =
+            VIRTIO_VESPER_CHAN_OVERWRITE | VIRTIO_VESPER_CHAN_CTF | VIRTIO_VESPER_CHAN_FOREIGN;
         if open.flags & !known != 0 || open.nr_buffers == 0 || open.nr_buffers > self.nr_cpus {
             return Err(EINVAL);
         }
-        if open.flags & bindings::VIRTIO_VESPER_CHAN_FOREIGN != 0 {
-            return Err(EOPNOTSUPP);
+        if open.flags & VIRTIO_VESPER_CHAN_FOREIGN != 0 {
+            if !self.shares {
+                return Err(EOPNOTSUPP);
+            }
+            if open.flags != VIRTIO_VESPER_CHAN_FOREIGN {
+                return Err(EINVAL);
+            }
         }
         // Who overwrites is always at work in one: with one there were none to read.
         if open.flags & VIRTIO_VESPER_CHAN_OVERWRITE != 0 && geometry.n_subbufs() < 2 {
@@ -232,7 +239,7 @@ impl Listener {
     }
 
     fn share_one(&mut self, domain: &Arc<Domain>, id: u32, number: u32) -> Result {
-        self.buffers.reserve(1, GFP_KERNEL_ACCOUNT)?;
+        let room = self.buffers.reserve(1, GFP_KERNEL_ACCOUNT);
         let channel = self.channel(id)?;
         let at = channel
             .collecting
@@ -240,6 +247,10 @@ impl Listener {
             .position(|c| c.number == number)
             .ok_or(EINVAL)?;
         let collecting = channel.collecting.remove(at).map_err(|_| EINVAL)?;
+        if let Err(err) = room {
+            collecting.give_back(domain.desk());
+            return Err(err.into());
+        }
         if !collecting.complete(channel.geometry) {
             collecting.give_back(domain.desk());
             return Err(EINVAL);
@@ -287,8 +298,12 @@ impl Listener {
     /// kind; `ENOMEM`: still shared.
     pub(crate) fn unshare(&mut self, domain: &Domain, target: Target, why: Why) -> Result {
         let channel = self.channel(target.channel)?;
+        // First, as what follows (C6) does not wait for the end of this.
+        domain.step(c"C5", &channel.module, &Ok(()));
         let result = channel.give_back(domain, target.buffer, why);
-        domain.step(c"C5", &channel.module, &result);
+        if result.is_err() {
+            domain.step(c"C5", &channel.module, &result);
+        }
         let found = result?;
         match found || target.buffer.is_none() {
             true => Ok(()),
@@ -312,6 +327,7 @@ impl Listener {
     /// Detaches everything and closes every channel. Loans that led to no buffer end, with a word
     /// to the VMM unless the desk was reset before.
     pub(crate) fn close_all(&mut self, domain: &Domain, why: Why) -> Result {
+        domain.heartbeat().end(domain.desk());
         for channel in self.channels.iter_mut() {
             channel.give_back(domain, None, why)?;
         }

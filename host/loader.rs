@@ -25,6 +25,11 @@ use kernel::{
     sync::Arc, //
 };
 
+mod shares;
+
+pub(crate) use shares::Share;
+use shares::Shares;
+
 /// Least room in a posted buffer, in bytes.
 const MIN_BUFFER: u32 = 512;
 /// Most buffers that a guest can have posted.
@@ -32,9 +37,10 @@ const MAX_CREDITS: u32 = 65536;
 /// Most modules that are known of a domain.
 const MAX_MODULES: usize = 256;
 /// Bytes of the longest head of a message.
-const MAX_HEAD: usize = message::LOAD_LEN;
+const MAX_HEAD: usize = message::SHARE_LEN;
 
 const _: () = assert!(MAX_HEAD >= message::UNLOAD_LEN && MAX_HEAD >= message::DATA_HEAD);
+const _: () = assert!(MAX_HEAD >= message::LOAD_LEN);
 const _: () = assert!(MAX_HEAD < MIN_BUFFER as usize);
 
 /// A module image, then its parameter string.
@@ -62,17 +68,42 @@ enum Stage {
     Gone,
 }
 
+/// What is asked for.
+enum Want {
+    /// An image, gone as soon as it is sent.
+    Load(Option<Arc<Image>>),
+    Unload,
+    Share(KBox<Share>),
+}
+
 struct Request {
     id: u32,
+    /// Zeros for what concerns none.
     module: [u8; NAME_LEN],
-    /// What to load; gone as soon as it is sent.
-    image: Option<Arc<Image>>,
-    unload: bool,
+    want: Want,
     stage: Stage,
     /// Nobody waits for it any more.
     orphan: bool,
     /// Where the answer goes: it needs no memory when it comes.
     answer: KBox<Outcome>,
+}
+
+impl Request {
+    /// Says whether its module is to be unloaded, if it is about one.
+    fn is_unload(&self) -> Option<bool> {
+        match self.want {
+            Want::Load(_) => Some(false),
+            Want::Unload => Some(true),
+            Want::Share(_) => None,
+        }
+    }
+
+    /// The image is not needed any more.
+    fn forget_image(&mut self) {
+        if let Want::Load(image) = &mut self.want {
+            *image = None;
+        }
+    }
 }
 
 /// What is known of a module.
@@ -107,6 +138,7 @@ pub(crate) struct Loader {
     requests: KVec<Request>,
     modules: KVec<Known>,
     cancels: KVec<u32>,
+    shares: Shares,
     max_requests: usize,
     next_id: u32,
     credits: u32,
@@ -129,6 +161,7 @@ enum Kind {
     Announce,
     Data,
     Unload,
+    Share,
 }
 
 impl Piece {
@@ -166,6 +199,7 @@ impl Loader {
             requests: KVec::new(),
             modules: KVec::new(),
             cancels: KVec::new(),
+            shares: Shares::new(),
             max_requests,
             next_id: 1,
             credits: 0,
@@ -207,7 +241,7 @@ impl Loader {
         }
         self.modules.reserve(1, GFP_KERNEL)?;
         let image_len = image.image_len;
-        let id = self.enqueue(module, Some(image), answer)?;
+        let id = self.enqueue(module, Want::Load(Some(image)), answer)?;
         self.modules.push(
             Known {
                 name: *module,
@@ -233,16 +267,25 @@ impl Loader {
         if self.modules[at].state != VESPER_MODULE_LIVE {
             return Err(EBUSY);
         }
-        let id = self.enqueue(module, None, answer)?;
+        let id = self.enqueue(module, Want::Unload, answer)?;
         self.modules[at].state = VESPER_MODULE_UNLOADING;
         self.modules[at].request = id;
         Ok(id)
     }
 
+    /// Asks for channels to be shown, or to be shown no more. `EBUSY`: too many requests, or
+    /// patterns.
+    pub(crate) fn share(&mut self, share: KBox<Share>, answer: KBox<Outcome>) -> Result<u32> {
+        if !share.stop {
+            self.shares.reserve()?;
+        }
+        self.enqueue(&[0; NAME_LEN], Want::Share(share), answer)
+    }
+
     fn enqueue(
         &mut self,
         module: &[u8; NAME_LEN],
-        image: Option<Arc<Image>>,
+        want: Want,
         answer: KBox<Outcome>,
     ) -> Result<u32> {
         if self.requests.len() >= self.max_requests {
@@ -255,8 +298,7 @@ impl Loader {
             Request {
                 id,
                 module: *module,
-                unload: image.is_none(),
-                image,
+                want,
                 stage: Stage::Waiting,
                 orphan: false,
                 answer,
@@ -293,9 +335,16 @@ impl Loader {
             .find(sending)
             .or_else(|| self.requests.iter().find(waiting))?;
         let id = request.id;
-        let Some(image) = &request.image else {
-            let head = message::unload(id, &request.module);
-            return Some(Piece::new(Kind::Unload, id, &head));
+        let image = match &request.want {
+            Want::Load(image) => image.as_ref()?,
+            Want::Unload => {
+                let head = message::unload(id, &request.module);
+                return Some(Piece::new(Kind::Unload, id, &head));
+            }
+            Want::Share(share) => {
+                let head = message::share(id, &share.pattern, share.stop);
+                return Some(Piece::new(Kind::Share, id, &head));
+            }
         };
         let Stage::Sending(from) = request.stage else {
             let head = message::load(id, &request.module, image.image_len, image.params_len);
@@ -322,9 +371,11 @@ impl Loader {
         let before = request.stage;
         request.stage = match (request.stage, piece.kind) {
             (Stage::Waiting, Kind::Announce) => Stage::Sending(0),
-            (Stage::Waiting, Kind::Unload) => Stage::Sent,
-            (Stage::Sending(_), Kind::Data) => match (&request.image, &piece.body) {
-                (Some(image), Some((_, _, to))) if *to < image.bytes.len() => Stage::Sending(*to),
+            (Stage::Waiting, Kind::Unload | Kind::Share) => Stage::Sent,
+            (Stage::Sending(_), Kind::Data) => match (&request.want, &piece.body) {
+                (Want::Load(Some(image)), Some((_, _, to))) if *to < image.bytes.len() => {
+                    Stage::Sending(*to)
+                }
                 _ => Stage::Sent,
             },
             // Withdrawn or answered meanwhile.
@@ -333,12 +384,13 @@ impl Loader {
         if request.stage != Stage::Sent {
             return None;
         }
-        request.image = None;
-        (before != Stage::Sent).then_some((request.module, request.unload))
+        request.forget_image();
+        let unload = request.is_unload()?;
+        (before != Stage::Sent).then_some((request.module, unload))
     }
 
     /// The guest's answer to request `id`. Returns the module and whether it was to be unloaded, if
-    /// anybody had asked.
+    /// anybody had asked for one of the two.
     pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> Option<([u8; NAME_LEN], bool)> {
         if id == 0 {
             self.news(outcome);
@@ -354,16 +406,21 @@ impl Loader {
         };
         let request = &mut self.requests[at];
         request.stage = Stage::Done;
-        request.image = None;
+        request.forget_image();
         *request.answer = *outcome;
-        let (module, unload, orphan) = (request.module, request.unload, request.orphan);
+        if let Want::Share(share) = &request.want {
+            self.shares.learn(share, outcome);
+        }
+        let (module, unload, orphan) = (request.module, request.is_unload(), request.orphan);
         // An answer that has crossed our cancellation leaves nothing to cancel.
         self.cancels.retain(|&mut other| other != id);
-        self.learn(id, unload, outcome);
+        if let Some(unload) = unload {
+            self.learn(id, unload, outcome);
+        }
         if orphan {
             let _ = self.requests.remove(at);
         }
-        Some((module, unload))
+        Some((module, unload?))
     }
 
     /// What the guest says unasked of a module, see `struct virtio_vesper_result`. While there is a
@@ -449,7 +506,7 @@ impl Loader {
         let request = &mut self.requests[at];
         match request.stage {
             Stage::Waiting => {
-                let unload = request.unload;
+                let unload = request.is_unload() == Some(true);
                 let _ = self.requests.remove(at);
                 if let Some(at) = self.modules.iter().position(|m| m.request == id) {
                     if unload {
@@ -463,8 +520,8 @@ impl Loader {
             Stage::Sending(_) | Stage::Sent => {
                 request.orphan = true;
                 request.stage = Stage::Sent;
-                request.image = None;
-                if !request.unload {
+                request.forget_image();
+                if matches!(request.want, Want::Load(_)) {
                     // There is room: reserved when the request was queued.
                     let _ = self.cancels.push_within_capacity(id);
                 }
@@ -480,13 +537,19 @@ impl Loader {
         self.credits = 0;
         self.cancels.clear();
         self.modules.clear();
+        self.shares.clear();
         self.requests.retain(|r| !r.orphan);
         for request in self.requests.iter_mut() {
             if request.stage != Stage::Done {
                 request.stage = Stage::Gone;
-                request.image = None;
+                request.forget_image();
             }
         }
+    }
+
+    /// The patterns of channels that the guest shows.
+    pub(crate) fn shares(&self) -> &[[u8; message::PATTERN_LEN]] {
+        self.shares.list()
     }
 
     /// The modules that are known.

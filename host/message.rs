@@ -25,6 +25,8 @@ use core::mem::{
 pub(crate) const RELEASE_LEN: usize = raw::VIRTIO_VESPER_RELEASE_LEN as usize;
 /// Bytes of a sentence for the operator, its terminator included.
 pub(crate) const TEXT_LEN: usize = raw::VIRTIO_VESPER_TEXT_LEN as usize;
+/// Bytes of a pattern, its terminator included.
+pub(crate) const PATTERN_LEN: usize = raw::VIRTIO_VESPER_PATTERN_LEN as usize;
 /// Bytes of a reply.
 pub(crate) const REPLY_LEN: usize = size_of::<raw::virtio_vesper_reply>();
 
@@ -76,6 +78,8 @@ pub(crate) struct Hello {
     pub(crate) realtime_ns: u64,
     /// `VIRTIO_VESPER_POLICY_*`.
     pub(crate) load_policy: u32,
+    /// Feature bits from `VIRTIO_VESPER_F_SHARE` on, unchecked.
+    pub(crate) features: u32,
     /// Kernel release, terminated.
     pub(crate) release: [u8; RELEASE_LEN],
     /// Version magic, terminated.
@@ -255,7 +259,7 @@ fn target(bytes: &[u8]) -> Result<Target, Fault> {
 fn hello(bytes: &[u8]) -> Result<Hello, Fault> {
     type T = raw::virtio_vesper_hello;
     sized::<T>(bytes)?;
-    zero(bytes, offset_of!(T, reserved), 20)?;
+    zero(bytes, offset_of!(T, reserved), 16)?;
     Ok(Hello {
         abi_version: u32_at(bytes, offset_of!(T, abi_version)),
         nr_cpus: u32_at(bytes, offset_of!(T, nr_cpus)),
@@ -264,6 +268,7 @@ fn hello(bytes: &[u8]) -> Result<Hello, Fault> {
         tsc_anchor: u64_at(bytes, offset_of!(T, tsc_anchor)),
         realtime_ns: u64_at(bytes, offset_of!(T, realtime_ns)),
         load_policy: u32_at(bytes, offset_of!(T, load_policy)),
+        features: u32_at(bytes, offset_of!(T, features)),
         release: string(bytes, offset_of!(T, release))?,
         vermagic: string(bytes, offset_of!(T, vermagic))?,
     })
@@ -382,6 +387,19 @@ pub(crate) fn fragment(head: &Head, bytes: &[u8]) -> Result<Fragment, Fault> {
     })
 }
 
+/// Takes the head of the element apart that lends the pages of the heartbeat; returns how many.
+pub(crate) fn beat(head: &Head, bytes: &[u8]) -> Result<u32, Fault> {
+    type T = raw::virtio_vesper_fragment;
+    sized::<T>(bytes)?;
+    no_flags(head)?;
+    zero(bytes, offset_of!(T, channel), 8)?;
+    let nr_pages = u32_at(bytes, offset_of!(T, nr_pages));
+    if u32_at(bytes, offset_of!(T, first)) != raw::VIRTIO_VESPER_INDEX_FRAGMENT || nr_pages == 0 {
+        return Err(Fault::Invalid);
+    }
+    Ok(nr_pages)
+}
+
 fn put(out: &mut [u8], at: usize, bytes: &[u8]) {
     if let Some(room) = out.get_mut(at..).and_then(|o| o.get_mut(..bytes.len())) {
         room.copy_from_slice(bytes);
@@ -421,6 +439,8 @@ pub(crate) fn reply(head: &Head, status: u32, value: u32) -> [u8; REPLY_LEN] {
 pub(crate) const LOAD_LEN: usize = size_of::<raw::virtio_vesper_load>();
 /// Bytes of a message that asks for an unload.
 pub(crate) const UNLOAD_LEN: usize = size_of::<raw::virtio_vesper_unload>();
+/// Bytes of a message that asks to show channels, or to show them no more.
+pub(crate) const SHARE_LEN: usize = size_of::<raw::virtio_vesper_share>();
 /// Bytes before the piece of an image in its message.
 pub(crate) const DATA_HEAD: usize = size_of::<raw::virtio_vesper_data>();
 /// Bytes of a message without fields of its own.
@@ -467,6 +487,19 @@ pub(crate) fn unload(id: u32, module: &[u8; NAME_LEN]) -> [u8; UNLOAD_LEN] {
     let mut out = [0; UNLOAD_LEN];
     put_head(&mut out, raw::VIRTIO_VESPER_L_UNLOAD, id);
     put(&mut out, offset_of!(T, module), module);
+    out
+}
+
+/// Asks to show channels, or with `stop` to show them no more.
+pub(crate) fn share(id: u32, pattern: &[u8; PATTERN_LEN], stop: bool) -> [u8; SHARE_LEN] {
+    type T = raw::virtio_vesper_share;
+    let mut out = [0; SHARE_LEN];
+    let kind = match stop {
+        true => raw::VIRTIO_VESPER_L_UNSHARE,
+        false => raw::VIRTIO_VESPER_L_SHARE,
+    };
+    put_head(&mut out, kind, id);
+    put(&mut out, offset_of!(T, pattern), pattern);
     out
 }
 

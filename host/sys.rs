@@ -17,6 +17,7 @@ pub(crate) mod relay;
 pub(crate) mod relay_file;
 pub(crate) mod rwsem;
 pub(crate) mod text_file;
+pub(crate) mod thread;
 pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod workqueue;

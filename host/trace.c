@@ -74,6 +74,12 @@ void vesper_helper_trace_broken(const u8 *domain, const u8 *why, size_t len)
 	trace_vesper_broken(domain, (const char *)why, len);
 }
 
+void vesper_helper_trace_heartbeat(const u8 *domain, u32 state, u32 reason,
+				   u64 silent_ms)
+{
+	trace_vesper_heartbeat(domain, state, reason, silent_ms);
+}
+
 void vesper_helper_trace_reap(const u8 *domain, const u8 *module, u64 bytes)
 {
 	trace_vesper_reap(domain, module, bytes);

@@ -46,6 +46,9 @@ plain! {
     vesper_load: 456,
     vesper_unload: 432,
     vesper_reap: 176,
+    vesper_share: 496,
+    vesper_shared: 160,
+    vesper_heartbeat: 224,
     vesper_position: 64,
 }
 

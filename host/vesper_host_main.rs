@@ -21,16 +21,23 @@ mod control;
 mod desk;
 mod domain;
 mod files;
+mod heartbeat;
 mod host;
 mod listener;
 mod loader;
 mod message;
+#[path = "../common/pattern.rs"]
+mod pattern;
 mod sys;
 mod uapi;
 
 use crate::{
     attach::Attachment,
     control::Operator,
+    heartbeat::{
+        Settings,
+        Watcher, //
+    },
     host::{
         Host,
         Limits, //
@@ -73,6 +80,14 @@ module! {
             default: 16,
             description: "load and unload requests of a guest under way",
         },
+        heartbeat_threshold_ms: u32 {
+            default: 2000,
+            description: "time a guest's CPU may have had without a beat, unless told otherwise",
+        },
+        heartbeat_period_ms: u32 {
+            default: 100,
+            description: "time between beats of a guest's CPU, unless told otherwise",
+        },
     },
 }
 
@@ -80,6 +95,7 @@ struct VesperHost {
     // The nodes go first: from then on nothing new begins.
     _attach: Pin<KBox<Device<Attachment>>>,
     _control: Pin<KBox<Device<Operator>>>,
+    _watcher: Watcher,
     _host: ShutDown,
 }
 
@@ -103,7 +119,16 @@ impl kernel::Module for VesperHost {
             max_kept_bytes: (*module_parameters::max_kept_mib.value_ref() as usize) << 20,
             max_dead: *module_parameters::max_dead.value_ref() as usize,
             max_requests: *module_parameters::max_requests.value_ref() as usize,
+            heartbeat: Settings {
+                threshold_ms: *module_parameters::heartbeat_threshold_ms.value_ref(),
+                period_ms: *module_parameters::heartbeat_period_ms.value_ref(),
+            }
+            .check()
+            .inspect_err(|_| {
+                pr_err!("heartbeat_threshold_ms, heartbeat_period_ms: out of range\n")
+            })?,
         })?);
+        let watcher = Watcher::start(host.0.clone())?;
         carrier::publish(host.0.clone());
         // The node that anybody but the operator may come to have opens last, when nothing can
         // fail any more.
@@ -115,6 +140,7 @@ impl kernel::Module for VesperHost {
         Ok(Self {
             _attach: attach,
             _control: control,
+            _watcher: watcher,
             _host: host,
         })
     }

@@ -2,7 +2,8 @@
 /*
  * Trace events of the host module. A step is one of the paper's (§3.2): A1 to
  * A7 of a load, C1 to C8 of an unload. A4 and C4 happen in the guest; A4 is
- * told of when its outcome arrives, of C4 the host learns by C5.
+ * told of when its outcome arrives, of C4 the host learns by C5. C5 is told of
+ * as it begins, and once more if it fails.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM vesper
@@ -139,6 +140,32 @@ TRACE_EVENT(vesper_broken,
 			   memcpy(__entry->why, why, len);
 			   __entry->why[len] = '\0';),
 	    TP_printk("domain=%s why='%s'", __entry->domain, __entry->why)
+);
+
+/* What the heartbeat says of a guest has changed. */
+TRACE_EVENT(vesper_heartbeat,
+	    TP_PROTO(const u8 *domain, u32 state, u32 reason, u64 silent_ms),
+	    TP_ARGS(domain, state, reason, silent_ms),
+	    TP_STRUCT__entry(vesper_name_field(domain)
+			     __field(u32, state)
+			     __field(u32, reason)
+			     __field(u64, silent_ms)),
+	    TP_fast_assign(vesper_copy_name(__entry->domain, domain);
+			   __entry->state = state;
+			   __entry->reason = reason;
+			   __entry->silent_ms = silent_ms;),
+	    TP_printk("domain=%s state=%s reason=%u silent_ms=%llu",
+		      __entry->domain,
+		      __print_symbolic(__entry->state,
+				       { VESPER_BEAT_UNKNOWN, "unknown" },
+				       { VESPER_BEAT_ALIVE, "alive" },
+				       { VESPER_BEAT_IDLE, "idle" },
+				       { VESPER_BEAT_PAUSED, "paused" },
+				       { VESPER_BEAT_STARVED, "starved" },
+				       { VESPER_BEAT_HUNG, "hung" },
+				       { VESPER_BEAT_STUCK, "stuck" },
+				       { VESPER_BEAT_PANICKED, "panicked" }),
+		      __entry->reason, __entry->silent_ms)
 );
 
 TRACE_EVENT(vesper_reap,

@@ -38,6 +38,11 @@ use kernel::{
     sync::Arc, //
 };
 
+/// Says whether a guest can show channels of others.
+pub(super) fn shares(hello: &Hello) -> bool {
+    hello.features & 1 << bindings::VIRTIO_VESPER_F_SHARE != 0
+}
+
 /// How a message from the guest was taken.
 pub(crate) enum Taken {
     /// Understood; this is the answer.
@@ -153,8 +158,8 @@ impl Domain {
                     // The guest may say what it likes.
                     let status = i32::try_from(outcome.status).map_or(i32::MIN, |s| -s);
                     trace::step(step, &self.name, &module, status);
-                    self.desk.operators.notify_all();
                 }
+                self.desk.operators.notify_all();
                 Ok(())
             }
             Control::Goodbye => {
@@ -198,6 +203,7 @@ impl Domain {
         let kept = KBox::new(*hello, GFP_KERNEL_ACCOUNT)?;
         control.greeted = true;
         control.nr_cpus = hello.nr_cpus;
+        control.shares = shares(hello);
         let mut info = self.info.lock();
         info.state = bindings::VESPER_DOMAIN_READY;
         info.refused_abi = 0;
@@ -231,6 +237,13 @@ impl Domain {
             return Err(EPROTO);
         }
         let head = message::head(bytes).map_err(|fault| self.fault(fault))?;
+        if head.kind == bindings::VIRTIO_VESPER_D_BEAT {
+            let nr_pages = message::beat(&head, bytes).map_err(|fault| self.fault(fault))?;
+            if pages != nr_pages as usize {
+                return Err(EINVAL);
+            }
+            return self.lend_beat(cookie, pages, take);
+        }
         let fragment = message::fragment(&head, bytes).map_err(|fault| self.fault(fault))?;
         if pages != fragment.nr_pages as usize {
             return Err(EINVAL);
@@ -260,6 +273,27 @@ impl Domain {
             fragment.first,
             fragment.nr_pages,
         );
+        Ok(())
+    }
+
+    /// The pages of the heartbeat.
+    fn lend_beat(
+        self: &Arc<Self>,
+        cookie: u64,
+        pages: usize,
+        take: impl FnOnce(bool) -> Result<Borrowed>,
+    ) -> Result {
+        if !self.control.lock().greeted {
+            return Err(self.fault(Fault::Broken("pages lent before hello")));
+        }
+        let loan = Loan::new(&self.beat_quota, &self.desk, cookie, pages, || take(true))?;
+        let control = self.control.lock();
+        if control.closed || !control.greeted || !loan.is_current(&self.desk) {
+            return Err(ENOTCONN);
+        }
+        self.heartbeat.begin(loan, control.nr_cpus)?;
+        drop(control);
+        self.host.bell().ring();
         Ok(())
     }
 

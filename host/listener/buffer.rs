@@ -25,12 +25,14 @@ use crate::{
     },
     bindings::{
         self,
+        VIRTIO_VESPER_CHAN_FOREIGN,
         VIRTIO_VESPER_CHAN_OVERWRITE, //
     },
     domain::Domain,
     files::FilePlace,
     sys::{
         completion::Completion,
+        index::Index,
         inode::Inode,
         mutex::Turn,
         pages::PageList,
@@ -84,9 +86,29 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    /// Says whether the guest writes over what is not read in time.
+    /// Says whether the guest writes over what is not read in time. Who has opened a channel for
+    /// purposes of their own may do so as soon as they have read it themselves.
     pub(super) fn overwrites(&self) -> bool {
-        self.flags & VIRTIO_VESPER_CHAN_OVERWRITE != 0
+        self.flags & (VIRTIO_VESPER_CHAN_OVERWRITE | VIRTIO_VESPER_CHAN_FOREIGN) != 0
+    }
+
+    /// Number of the first sub-buffer that is not written over yet, of a channel that
+    /// [overwrites](Self::overwrites): one that is open has taken the place of one a lap before.
+    /// What was read before this was asked, of that sub-buffer or a later one, is whole.
+    pub(super) fn oldest(&self, index: &Index) -> u64 {
+        let begun = match self.flags & VIRTIO_VESPER_CHAN_FOREIGN {
+            0 => index.produced().saturating_add(1),
+            _ => index.begun(),
+        };
+        begun.saturating_sub(self.geometry.n_subbufs() as u64)
+    }
+
+    /// Says whether a closed sub-buffer can have this much padding: only others than VESPER's own
+    /// writers close one that is empty.
+    fn padding_ok(&self, padding: u32) -> bool {
+        self.geometry.padding_ok(padding)
+            || self.flags & VIRTIO_VESPER_CHAN_FOREIGN != 0
+                && padding as usize == self.geometry.subbuf_size()
     }
 
     /// Says whether a guest can have closed `produced` sub-buffers of which `consumed` are done
@@ -299,6 +321,10 @@ impl Buffer {
         let produced = index.produced();
         source.lost = index.lost();
         if produced == seen {
+            // A writer that found all of them full may go on in the oldest nevertheless.
+            if self.spec.overwrites() {
+                self.pass_over(source, seen.min(self.spec.oldest(index)));
+            }
             return Ok(false);
         }
         // Readers only ever raise `consumed`, which makes the check stricter than need be at most
@@ -313,7 +339,7 @@ impl Buffer {
         for number in seen.max(produced.saturating_sub(lap))..produced {
             let slot = geometry.slot(number);
             let padding = index.padding(slot);
-            if !geometry.padding_ok(padding) {
+            if !self.spec.padding_ok(padding) {
                 // What came before is fine.
                 self.relay.set_produced(number);
                 source.violated = true;
@@ -324,8 +350,8 @@ impl Buffer {
         }
         self.relay.set_produced(produced);
         if self.spec.overwrites() {
-            // One is being written over now.
-            self.pass_over(source, produced.saturating_sub(lap.saturating_sub(1)));
+            // One may be being written over now.
+            self.pass_over(source, produced.min(self.spec.oldest(index)));
         }
         Ok(true)
     }

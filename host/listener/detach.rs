@@ -194,15 +194,14 @@ impl Buffer {
         }
         // A guest that still runs may have got at the oldest meanwhile.
         smp_mb(Read);
-        let now = lent.index().produced();
+        let oldest = self.spec.oldest(lent.index());
         source.next = Some(kept);
         if why != Why::Death {
             source.done = Some(first.wrapping_add(closed.min(room) as u64));
         }
         if self.spec.overwrites() && why != Why::Death {
-            let lap = geometry.n_subbufs() as u64;
-            self.pass_over(source, end.min(now.saturating_add(1).saturating_sub(lap)));
-            if now >= end.saturating_add(lap) {
+            self.pass_over(source, end.min(oldest));
+            if oldest > end {
                 source.tail = None;
             }
         }

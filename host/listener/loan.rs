@@ -110,6 +110,11 @@ impl Loan {
         self.borrowed.len()
     }
 
+    /// Adds its pages to a list.
+    pub(crate) fn list(&self, list: &mut PageList) -> Result {
+        list.push_borrowed(&self.borrowed)
+    }
+
     /// Says whether it began after the last reset.
     pub(crate) fn is_current(&self, desk: &Desk) -> bool {
         desk.is_current(&self.notice)

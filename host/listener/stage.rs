@@ -126,8 +126,7 @@ impl Buffer {
             if let Some(index) = index {
                 // Pairs with the guest's barrier between telling and writing.
                 smp_mb(Read);
-                let ahead = index.produced().wrapping_sub(number);
-                if ahead >= geometry.n_subbufs() as u64 {
+                if self.spec.oldest(index) > number {
                     continue;
                 }
             }

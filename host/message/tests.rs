@@ -44,6 +44,7 @@ fn every_length_of_every_kind_is_taken_or_refused() {
             let _ = control(&it, &bytes);
             let _ = notify(&it, &bytes);
             let _ = fragment(&it, &bytes);
+            let _ = beat(&it, &bytes);
         }
     }
 }
@@ -127,6 +128,23 @@ fn fragments() {
     assert_eq!(fragment(&it, &bytes).unwrap().first, None);
     put(&mut bytes, offset_of!(T, nr_pages), &1023u32.to_le_bytes());
     assert_eq!(fragment(&it, &bytes), Err(Fault::Invalid));
+}
+
+#[test]
+fn pages_of_the_heartbeat() {
+    type T = raw::virtio_vesper_fragment;
+    let mut bytes = message(raw::VIRTIO_VESPER_D_BEAT, size_of::<T>());
+    let it = head(&bytes).unwrap();
+    assert_eq!(beat(&it, &bytes), Err(Fault::Invalid), "no pages");
+    put(&mut bytes, offset_of!(T, nr_pages), &2u32.to_le_bytes());
+    assert_eq!(beat(&it, &bytes), Err(Fault::Invalid), "not for writing");
+    put(&mut bytes, offset_of!(T, first), &u32::MAX.to_le_bytes());
+    assert_eq!(beat(&it, &bytes), Ok(2));
+    put(&mut bytes, offset_of!(T, buffer), &1u32.to_le_bytes());
+    assert_eq!(beat(&it, &bytes), Err(Fault::Invalid), "of no buffer");
+    let short = message(raw::VIRTIO_VESPER_D_BEAT, size_of::<T>() - 4);
+    let it = head(&short).unwrap();
+    assert!(matches!(beat(&it, &short), Err(Fault::Broken(_))));
 }
 
 #[test]

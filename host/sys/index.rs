@@ -64,6 +64,13 @@ impl Index {
         u64::from_le(unsafe { atomic_load(addr_of_mut!((*self.raw()).open), Acquire) })
     }
 
+    /// Sub-buffers begun, of a channel of others. Acquire: pairs with the guest's release, and what
+    /// it does after that is not seen by whoever does not see this.
+    pub(crate) fn begun(&self) -> u64 {
+        // SAFETY: As in `version`.
+        u64::from_le(unsafe { atomic_load(addr_of_mut!((*self.raw()).begun), Acquire) })
+    }
+
     /// Time of the last record in the open sub-buffer.
     pub(crate) fn last_tsc(&self) -> u64 {
         // SAFETY: As in `version`.

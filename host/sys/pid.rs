@@ -46,6 +46,33 @@ impl Pid {
     }
 }
 
+/// What is seen of a thread at a glance.
+pub(crate) struct ThreadSight {
+    /// Time that it has executed and time that it has waited for a processor, in nanoseconds.
+    pub(crate) executed: u64,
+    pub(crate) delayed: u64,
+    /// `VESPER_THREAD_*`.
+    pub(crate) doing: u32,
+}
+
+impl Pid {
+    /// Looks at the thread; `None` if it is gone.
+    pub(crate) fn sight(&self) -> Option<ThreadSight> {
+        let mut sight = bindings::vesper_thread_sight {
+            executed: 0,
+            delayed: 0,
+            doing: 0,
+        };
+        // SAFETY: We hold a reference, and `sight` can be written to.
+        let there = unsafe { bindings::vesper_helper_thread_sight(self.0.as_ptr(), &mut sight) };
+        there.then_some(ThreadSight {
+            executed: sight.executed,
+            delayed: sight.delayed,
+            doing: sight.doing,
+        })
+    }
+}
+
 impl Drop for Pid {
     fn drop(&mut self) {
         // SAFETY: We hold the reference that is given back here.

@@ -10,6 +10,12 @@ pub(crate) fn real_ns() -> u64 {
     unsafe { bindings::vesper_helper_real_ns() }
 }
 
+/// Nanoseconds since this machine was booted, the time that it slept included.
+pub(crate) fn boot_ns() -> u64 {
+    // SAFETY: Can be called from any context.
+    unsafe { bindings::vesper_helper_boot_ns() }
+}
+
 /// Says whether one more message that a guest or a VMM provoked may go into the log.
 pub(crate) fn may_log() -> bool {
     // SAFETY: Can be called from any context.

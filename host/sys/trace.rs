@@ -116,6 +116,12 @@ pub(crate) fn broken(domain: &Name, why: &str) {
     unsafe { bindings::vesper_helper_trace_broken(domain.as_ptr(), why.as_ptr(), why.len()) };
 }
 
+/// What the heartbeat says of a guest has changed.
+pub(crate) fn heartbeat(domain: &Name, state: u32, reason: u32, silent_ms: u64) {
+    // SAFETY: The field has the size that the event copies.
+    unsafe { bindings::vesper_helper_trace_heartbeat(domain.as_ptr(), state, reason, silent_ms) };
+}
+
 /// What was kept is thrown away; an empty `module` stands for all.
 pub(crate) fn reap(domain: &Name, module: &Name, bytes: u64) {
     // SAFETY: The fields have the size that the event copies.
