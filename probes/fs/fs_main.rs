@@ -165,7 +165,7 @@ impl Probe {
             len: regs.arg(4) as u64,
             pid: task.pid(),
             comm: task.comm(),
-            stack: vesper::Stack::save(stack() as usize),
+            stack: vesper::Stack::of_call(regs.caller(), stack() as usize),
         };
         self.channel.write(&record, true);
     }

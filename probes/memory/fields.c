@@ -4,6 +4,7 @@
  * inline functions, types that the kernel crate does not have.
  */
 #include <linux/cgroup.h>
+#include <linux/cpuset.h>
 #include <linux/gfp.h>
 #include <linux/kernfs.h>
 #include <linux/memcontrol.h>
@@ -57,7 +58,7 @@ static enum oom_constraint constraint(const struct oom_control *oc)
 		return CONSTRAINT_MEMCG;
 	if (oc->nodemask && !nodes_subset(node_states[N_MEMORY], *oc->nodemask))
 		return CONSTRAINT_MEMORY_POLICY;
-	if (!nodes_subset(node_states[N_MEMORY], current->mems_allowed))
+	if (!nodes_subset(node_states[N_MEMORY], cpuset_current_mems_allowed))
 		return CONSTRAINT_CPUSET;
 	return CONSTRAINT_NONE;
 }
@@ -106,7 +107,11 @@ void memory_read_victim(struct task_struct *task, struct memory_victim *victim)
 /* The running task is in a stall that the kernel accounts already. */
 bool memory_in_stall(void)
 {
+#ifdef CONFIG_PSI
 	return current->in_memstall;
+#else
+	return false;
+#endif
 }
 
 /* Whoever asks for the memory reckons with not getting it. */

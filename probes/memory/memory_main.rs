@@ -207,7 +207,7 @@ impl Probe {
             total_kb: oom.total_kb,
             free_kb: oom.free_kb,
             cgroup: vesper::Text(&oom.cgroup),
-            stack: call_stack(),
+            stack: call_stack(regs),
         };
         self.channel.write(&record, true);
     }
@@ -270,7 +270,7 @@ impl Probe {
             order: (span.note >> 32) as i32,
             gfp: vesper::Hex(span.note & u64::from(u32::MAX)),
             reclaimed,
-            stack: call_stack(),
+            stack: vesper::Stack::save(stack() as usize),
         };
         self.channel.write(&record, false);
     }
@@ -326,7 +326,7 @@ impl Probe {
             tgid: task.tgid(),
             comm: task.comm(),
             us: span.us(),
-            stack: call_stack(),
+            stack: call_stack(regs),
         };
         self.channel.write(&record, false);
     }
@@ -355,15 +355,15 @@ impl Probe {
             order,
             gfp: vesper::Hex(gfp.into()),
             message: vesper::Text(&message),
-            stack: call_stack(),
+            stack: call_stack(regs),
         };
         self.channel.write(&record, false);
     }
 }
 
-/// This CPU's call stack, as deep as the operator wants it.
-fn call_stack() -> vesper::Stack {
-    vesper::Stack::save(stack() as usize)
+/// The call stack of a call, as deep as the operator wants it.
+fn call_stack(regs: &vesper::Regs) -> vesper::Stack {
+    vesper::Stack::of_call(regs.caller(), stack() as usize)
 }
 
 tracepoint! {

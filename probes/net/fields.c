@@ -44,10 +44,13 @@ void net_read_sock(const struct sock *sk, struct net_ends *ends)
 	if (sk->sk_family == AF_INET) {
 		put_v4(ends->local, sk->sk_rcv_saddr, port);
 		put_v4(ends->remote, sk->sk_daddr, sk->sk_dport);
-	} else if (sk->sk_family == AF_INET6) {
+	}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (sk->sk_family == AF_INET6) {
 		put_v6(ends->local, &sk->sk_v6_rcv_saddr, port);
 		put_v6(ends->remote, &sk->sk_v6_daddr, sk->sk_dport);
 	}
+#endif
 }
 
 static void turn(struct net_ends *ends)

@@ -3,7 +3,8 @@
 //! VESPER probe: the end of a kernel, and what announces it.
 //!
 //! Each record carries the kernel's last words: what it wrote to its log until then. They are text
-//! for people, and the source of nothing else in the record.
+//! for people, and the source of nothing else in the record. A call stack is names at once, for
+//! behind the record nothing may come.
 
 use kernel::{
     bindings::{
@@ -72,7 +73,7 @@ events! {
         /// Why.
         message: vesper::Text<'a>,
         /// The call stack.
-        stack: vesper::Stack,
+        stack: vesper::Names,
         /// What the kernel wrote to its log before.
         last_words: vesper::Text<'a>,
     }
@@ -92,9 +93,9 @@ events! {
         /// Number of the exception.
         trap: i32,
         /// Where in the kernel.
-        ip: vesper::Symbol,
+        ip: vesper::Names,
         /// The call stack, from the exception's handling on.
-        stack: vesper::Stack,
+        stack: vesper::Names,
         /// What the kernel wrote to its log: registers, stack, modules.
         last_words: vesper::Text<'a>,
     }
@@ -108,7 +109,7 @@ events! {
         /// Its name.
         comm: vesper::Comm,
         /// The call stack, from the timer that noticed it.
-        stack: vesper::Stack,
+        stack: vesper::Names,
         /// What the kernel wrote to its log about it.
         last_words: vesper::Text<'a>,
     }
@@ -126,7 +127,7 @@ events! {
         /// Its name.
         comm: vesper::Comm,
         /// The call stack of the CPU that noticed.
-        stack: vesper::Stack,
+        stack: vesper::Names,
         /// What the kernel wrote to its log before.
         last_words: vesper::Text<'a>,
     }
@@ -163,7 +164,7 @@ impl Probe {
                 tgid: task.tgid(),
                 comm: task.comm(),
                 message: vesper::Text(message),
-                stack: call_stack(),
+                stack: stack_of(regs),
                 last_words: vesper::Text(words),
             };
             self.channel.write(&record, true);
@@ -183,7 +184,7 @@ impl Probe {
                 pid: task.pid(),
                 tgid: task.tgid(),
                 comm: task.comm(),
-                stack: call_stack(),
+                stack: stack_of(regs),
                 last_words: vesper::Text(words),
             };
             self.channel.write(&record, true);
@@ -246,7 +247,7 @@ impl Notified for Probe {
                 what: vesper::Text(oops.what()),
                 error: vesper::Hex(oops.error),
                 trap: oops.trap,
-                ip: vesper::Symbol(oops.ip as usize),
+                ip: vesper::Names::one(oops.ip as usize),
                 stack: call_stack(),
                 last_words: vesper::Text(words),
             };
@@ -256,8 +257,13 @@ impl Notified for Probe {
 }
 
 /// This CPU's call stack, as deep as the operator wants it.
-fn call_stack() -> vesper::Stack {
-    vesper::Stack::save(stack() as usize)
+fn call_stack() -> vesper::Names {
+    vesper::Stack::save(stack() as usize).into()
+}
+
+/// That of a call.
+fn stack_of(regs: &vesper::Regs) -> vesper::Names {
+    vesper::Stack::of_call(regs.caller(), stack() as usize).into()
 }
 
 tracepoint! {

@@ -143,7 +143,7 @@ events! {
         /// Its name.
         comm: vesper::Comm,
         /// The call stack, from the exception's handling on.
-        stack: vesper::Stack,
+        stack: vesper::Names,
     }
 }
 
@@ -267,7 +267,7 @@ impl Probe {
     }
 
     /// Any context, with whatever locks held the kernel had when it faulted.
-    fn oops(&self, _regs: &mut vesper::Regs) {
+    fn oops(&self, regs: &mut vesper::Regs) {
         let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
@@ -275,7 +275,7 @@ impl Probe {
             pid: task.pid(),
             tgid: task.tgid(),
             comm: task.comm(),
-            stack: vesper::Stack::save(stack() as usize),
+            stack: vesper::Stack::of_call(regs.caller(), stack() as usize).into(),
         };
         self.channel.write(&record, true);
     }

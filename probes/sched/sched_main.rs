@@ -99,7 +99,7 @@ events! {
         /// Its name.
         comm: vesper::Comm,
         /// The call stack, from the timer that noticed it.
-        stack: vesper::Stack,
+        stack: vesper::Names,
     }
 
     /// A CPU goes over from one task to another.
@@ -220,7 +220,7 @@ impl Probe {
             pid: task.pid(),
             tgid: task.tgid(),
             comm: task.comm(),
-            stack: vesper::Stack::save(stack() as usize),
+            stack: vesper::Stack::of_call(regs.caller(), stack() as usize).into(),
         };
         self.channel.write(&record, true);
     }
