@@ -56,21 +56,27 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools headers_install probes_install ## install tools, headers, probes, udev rule, unit (DESTDIR, PREFIX)
+install: tools headers_install probes_install ## install tools, headers, probes, udev rule, units (DESTDIR, PREFIX)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 \
 		share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
-	install -m 755 build/bin/vesper $(DESTDIR)$(PREFIX)/bin
+	install -m 755 build/bin/vesper build/bin/vesper-ha host/vesper-ha-monitor $(DESTDIR)$(PREFIX)/bin
 	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
-	install -m 644 build/completion/vesper.bash \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions/vesper
-	install -m 644 build/completion/_vesper $(DESTDIR)$(PREFIX)/share/zsh/site-functions
-	install -m 644 build/completion/vesper.fish \
-		$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+	for name in vesper vesper-ha; do \
+		install -m 644 build/completion/$$name.bash \
+			$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$name && \
+		install -m 644 build/completion/_$$name $(DESTDIR)$(PREFIX)/share/zsh/site-functions && \
+		install -m 644 build/completion/$$name.fish \
+			$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d || exit; \
+	done
+	install -d $(DESTDIR)$(PREFIX)/share/vesper
+	install -m 644 tools/vesper-ha/ha.toml $(DESTDIR)$(PREFIX)/share/vesper
 	install -d $(DESTDIR)$(UDEVRULESDIR)
 	install -m 644 host/60-vesper.rules $(DESTDIR)$(UDEVRULESDIR)
 	install -d $(DESTDIR)$(UNITDIR)
-	sed 's|@PREFIX@|$(PREFIX)|' host/vesper-keep.service >$(DESTDIR)$(UNITDIR)/vesper-keep.service
+	for unit in vesper-keep vesper-ha; do \
+		sed 's|@PREFIX@|$(PREFIX)|' host/$$unit.service >$(DESTDIR)$(UNITDIR)/$$unit.service || exit; \
+	done
 
 guest: modules ## the guest VM's initramfs, into build/
 	@env/setup

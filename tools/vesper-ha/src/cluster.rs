@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pacemaker, by its command-line tools: they are the interface that stays.
+
+use std::io::Read;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use wait_timeout::ChildExt;
+
+/// One call of a tool takes milliseconds; one that takes longer hangs.
+const CALL: Duration = Duration::from_secs(20);
+/// Of a program's output, what is kept.
+const OUTPUT: u64 = 4096;
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// It makes no sense to ask again.
+    Final(String),
+    /// The cluster does not answer, or not yet.
+    Again(String),
+}
+
+/// This node's cluster.
+#[derive(Debug, Clone)]
+pub struct Pacemaker {
+    /// This node, if the file of rules names it.
+    pub node: Option<String>,
+}
+
+impl Pacemaker {
+    /// Fails a resource, if it runs here: failing one that runs elsewhere would end
+    /// a healthy guest.
+    pub fn fail(&self, resource: &str) -> Result<String, Failure> {
+        let node = self.node()?;
+        let found = run(
+            Command::new("crm_resource").args(["--resource", resource, "--locate", "--quiet"]),
+            CALL,
+        )
+        .map_err(retry)?;
+        // No such object.
+        if found.code == Some(105) {
+            return Err(Failure::Final(format!(
+                "the cluster has no resource '{resource}': name that of the guest in [guests.*]"
+            )));
+        }
+        if found.code != Some(0) {
+            return Err(Failure::Again(found.text()));
+        }
+        // A cluster that has just begun has not looked yet.
+        if found.out.trim().is_empty() {
+            return Err(Failure::Again(format!(
+                "resource '{resource}' runs nowhere"
+            )));
+        }
+        if !found.out.lines().any(|line| line.trim() == node) {
+            return Err(Failure::Final(format!(
+                "resource '{resource}' does not run on this node, {node}"
+            )));
+        }
+        let failed = run(
+            Command::new("crm_resource").args(["--fail", "--resource", resource, "--node", &node]),
+            CALL,
+        )
+        .map_err(retry)?;
+        match failed.code {
+            Some(0) => Ok(format!("resource '{resource}' failed on {node}")),
+            _ => Err(Failure::Again(failed.text())),
+        }
+    }
+
+    /// Sets an attribute of this node until it or the node is gone, or deletes it.
+    pub fn set(&self, name: &str, value: Option<&str>) -> Result<String, Failure> {
+        let node = self.node()?;
+        let mut command = Command::new("attrd_updater");
+        command.args(["--name", name, "--node", &node]);
+        match value {
+            Some(value) => command.args(["--update", value]),
+            None => command.arg("--delete"),
+        };
+        let done = run(&mut command, CALL).map_err(retry)?;
+        match done.code {
+            Some(0) => Ok(match value {
+                Some(value) => format!("{name}={value} on {node}"),
+                None => format!("{name} taken back on {node}"),
+            }),
+            _ => Err(Failure::Again(done.text())),
+        }
+    }
+
+    fn node(&self) -> Result<String, Failure> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
+        }
+        let found = run(Command::new("crm_node").arg("--name"), CALL).map_err(retry)?;
+        let name = found.out.trim();
+        match found.code {
+            Some(0) if !name.is_empty() => Ok(name.to_owned()),
+            _ => Err(Failure::Again(found.text())),
+        }
+    }
+}
+
+fn retry(text: String) -> Failure {
+    Failure::Again(text)
+}
+
+/// How a program ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit status, if it was not killed.
+    pub code: Option<i32>,
+    /// Beginning of its standard output.
+    pub out: String,
+    err: String,
+    program: String,
+}
+
+impl Ended {
+    /// What it said, or how it ended.
+    pub fn text(&self) -> String {
+        let said = [&self.err, &self.out];
+        let said = said.iter().find_map(|text| text.lines().next());
+        match (said, self.code) {
+            (Some(said), _) => format!("{}: {said}", self.program),
+            (None, Some(code)) => format!("{} ended with {code}", self.program),
+            (None, None) => format!("{} was killed", self.program),
+        }
+    }
+}
+
+/// Runs a program for so long at most.
+pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let fail = |error: std::io::Error| format!("{program}: {error}");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(fail)?;
+    let out = collect(child.stdout.take());
+    let err = collect(child.stderr.take());
+    let status = match child.wait_timeout(limit).map_err(fail)? {
+        Some(status) => status,
+        None => {
+            end(&mut child);
+            return Err(format!("{program} did not end in {} s", limit.as_secs()));
+        }
+    };
+    Ok(Ended {
+        code: status.code(),
+        out: out.join().unwrap_or_default(),
+        err: err.join().unwrap_or_default(),
+        program,
+    })
+}
+
+/// Reads what a program says, so that it never waits for a reader.
+fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let Some(mut pipe) = pipe else {
+            return String::new();
+        };
+        let mut text = Vec::new();
+        let _ = pipe.by_ref().take(OUTPUT).read_to_end(&mut text);
+        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        String::from_utf8_lossy(&text).into_owned()
+    })
+}
+
+fn end(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs() {
+        let sh = |script: &str, limit| run(Command::new("sh").args(["-c", script]), limit);
+        let ended = sh("echo yes; exit 3", CALL).unwrap();
+        assert_eq!((ended.code, ended.out.as_str()), (Some(3), "yes\n"));
+        assert_eq!(ended.text(), "sh: yes");
+        let ended = sh("head -c 1000000 /dev/zero", CALL).unwrap();
+        assert_eq!(ended.code, Some(0));
+        assert!(sh("exec sleep 60", Duration::from_millis(10)).is_err());
+        assert!(run(&mut Command::new("/no/such/program"), CALL).is_err());
+    }
+}

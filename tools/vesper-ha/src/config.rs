@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file of rules.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result};
+use crate::judge::Limit;
+use crate::rule::{self, Rule, HOST};
+
+/// Everything in the file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// How much may be done.
+    pub limit: Limits,
+    /// What is known of guests, by name.
+    pub guests: BTreeMap<String, Guest>,
+    /// What is looked for.
+    #[serde(rename = "rule")]
+    pub rules: Vec<Rule>,
+}
+
+/// `[cluster]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cluster {
+    /// Who is told.
+    pub manager: Manager,
+    /// This node's name in the cluster; the cluster is asked if there is none.
+    pub node: Option<String>,
+    /// How long the cluster is asked again while it gives no answer.
+    #[serde(deserialize_with = "rule::duration")]
+    pub patience: Duration,
+}
+
+/// The cluster's manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Manager {
+    /// Pacemaker, by its command-line tools.
+    Pacemaker,
+    /// There is none: resources and nodes are left alone.
+    None,
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            manager: Manager::Pacemaker,
+            node: None,
+            patience: Duration::from_secs(120),
+        }
+    }
+}
+
+/// `[limit]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// So many actions...
+    pub actions: usize,
+    /// ...in this time, all guests together.
+    #[serde(deserialize_with = "rule::duration")]
+    pub within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            actions: 20,
+            within: Duration::from_secs(60),
+        }
+    }
+}
+
+impl From<&Limits> for Limit {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            actions: limits.actions,
+            within: limits.within,
+        }
+    }
+}
+
+/// `[guests.NAME]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guest {
+    /// Its cluster resource, if that has another name than the guest.
+    pub resource: Option<String>,
+}
+
+impl Config {
+    /// Reads and checks the file.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|error| Error::File {
+            path: path.to_owned(),
+            error,
+        })?;
+        Self::parse(&text).map_err(|text| Error::Config {
+            path: path.to_owned(),
+            text,
+        })
+    }
+
+    fn parse(text: &str) -> std::result::Result<Self, String> {
+        let config: Self = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
+        for (number, rule) in config.rules.iter().enumerate() {
+            let earlier = &config.rules[..number];
+            if earlier.iter().any(|other| other.name == rule.name) {
+                return Err(format!("there are two rules '{}'", rule.name));
+            }
+            if rule.is_deadly() && rule.is_for(HOST) {
+                return Err(format!(
+                    "rule '{}' would fail or destroy the host; set its health instead",
+                    rule.name
+                ));
+            }
+            let needs = rule.fail || rule.attribute.is_some() || rule.health.is_some();
+            if needs && config.cluster.manager == Manager::None {
+                return Err(format!(
+                    "rule '{}' is for a cluster, and [cluster] says that there is none",
+                    rule.name
+                ));
+            }
+        }
+        Ok(config)
+    }
+
+    /// The cluster resource of a guest.
+    pub fn resource_of<'a>(&'a self, guest: &'a str) -> &'a str {
+        let named = self.guests.get(guest);
+        named
+            .and_then(|guest| guest.resource.as_deref())
+            .unwrap_or(guest)
+    }
+
+    /// The guest that a cluster resource is.
+    pub fn guest_of<'a>(&'a self, resource: &'a str) -> &'a str {
+        let mut named = self.guests.iter();
+        named
+            .find(|(_, guest)| guest.resource.as_deref() == Some(resource))
+            .map_or(resource, |(name, _)| name)
+    }
+
+    /// Whether any rule looks at these records.
+    pub fn wants(&self, guest: &str, probe: &str) -> bool {
+        self.rules
+            .iter()
+            .any(|rule| rule.probe == probe && rule.is_for(guest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shipped_can_be_read() {
+        let text = include_str!("../ha.toml");
+        let config = Config::parse(text).unwrap();
+        assert!(config.rules.len() >= 10);
+        assert!(config.wants("web1", "memory"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let parse = |text: &str| Config::parse(text).map(drop).unwrap_err();
+        let rule = "[[rule]]\nname = \"a\"\nprobe = \"panic\"\nevent = \"panic\"\nfail = true\n";
+        assert!(parse(&format!("{rule}{rule}")).contains("two rules"));
+        assert!(parse(&format!("{rule}guests = [\"host\"]")).contains("health"));
+        assert!(parse(&format!("[cluster]\nmanager = \"none\"\n{rule}")).contains("cluster"));
+        assert!(parse("[cluster]\nmanger = \"none\"").contains("manger"));
+    }
+
+    #[test]
+    fn names_of_resources() {
+        let config = Config::parse("[guests.web1]\nresource = \"vm-web1\"").unwrap();
+        assert_eq!(config.resource_of("web1"), "vm-web1");
+        assert_eq!(config.resource_of("db1"), "db1");
+        assert_eq!(config.guest_of("vm-web1"), "web1");
+        assert_eq!(config.guest_of("db1"), "db1");
+    }
+}

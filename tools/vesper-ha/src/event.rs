@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens in a guest, or to it, in the form that rules speak of.
+
+use std::fmt;
+
+use serde_json::{Map, Value as Json};
+use vesper_abi::bindings::{self, vesper_domain};
+use vesper_abi::name::text;
+
+/// The `probe` of events that the host module itself tells of.
+pub const GUEST: &str = "guest";
+
+/// A boot of a guest: what is true of one is not true of the next.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Boot {
+    /// Name of the guest.
+    pub guest: String,
+    /// Its boot id as text; empty if the guest's driver was never there.
+    pub id: String,
+}
+
+impl Boot {
+    /// What a guest runs now, or ran last.
+    pub fn of(domain: &vesper_domain) -> Self {
+        let id = match domain.boot_id {
+            [0, ..] if domain.boot_id == [0; 16] => String::new(),
+            id => vesper_ctf::rewrite::uuid_text(&id),
+        };
+        Self {
+            guest: String::from_utf8_lossy(text(&domain.name)).into_owned(),
+            id,
+        }
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Where.
+    pub boot: Boot,
+    /// The module whose record it is, or [`GUEST`].
+    pub probe: String,
+    /// Name of the record.
+    pub name: String,
+    /// When, in nanoseconds of the wall clock since 1970.
+    pub time_ns: i128,
+    /// What the record says.
+    pub fields: Map<String, Json>,
+}
+
+impl Event {
+    /// An event out of what `vesper cat --json` prints; what is no record is none.
+    pub fn of_record(item: &Json) -> Option<Self> {
+        let text = |key: &str| item.get(key)?.as_str().map(base);
+        let time = item.get("timestamp_ns")?;
+        Some(Self {
+            boot: Boot {
+                guest: text("domain")?,
+                id: text("boot_id").unwrap_or_default(),
+            },
+            probe: text("module")?,
+            name: item.get("event")?.as_str()?.to_owned(),
+            time_ns: i128::from(time.as_i64()?),
+            fields: item.get("fields")?.as_object()?.clone(),
+        })
+    }
+
+    /// An event that the host module tells of.
+    pub fn of_guest(name: &str, domain: &vesper_domain, time_ns: i128) -> Self {
+        let run_state = match domain.run_state {
+            bindings::VESPER_RUN_RUNNING => "running",
+            bindings::VESPER_RUN_PAUSED => "paused",
+            bindings::VESPER_RUN_STOPPED => "stopped",
+            _ => "unknown",
+        };
+        let mut fields = Map::new();
+        fields.insert("run_state".into(), run_state.into());
+        fields.insert("pid".into(), domain.vmm_pid.into());
+        Self {
+            boot: Boot::of(domain),
+            probe: GUEST.into(),
+            name: name.into(),
+            time_ns,
+            fields,
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}: {}", self.boot.guest, self.probe, self.name)?;
+        for (name, value) in &self.fields {
+            match plain(value) {
+                Some(value) => write!(f, " {name}={value}")?,
+                None => continue,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value on one line: the label of one that has a label. Lists have no such
+/// form.
+pub fn plain(value: &Json) -> Option<String> {
+    match value {
+        Json::String(text) => Some(text.clone()),
+        Json::Array(_) | Json::Null => None,
+        Json::Object(labelled) => labelled
+            .get("label")
+            .and_then(plain)
+            .or_else(|| labelled.get("value").and_then(plain)),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The name that a guest or module had before something new took it.
+fn base(name: &str) -> String {
+    name.split('@').next().unwrap_or(name).to_owned()
+}

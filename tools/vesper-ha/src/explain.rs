@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vesper-ha explain`: what was found, why, and what was done about it.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+use serde_json::{Map, Value as Json};
+use vesper_abi::escape::Shown;
+use vesper_cli::time;
+
+use crate::cli::Explain;
+use crate::error::Result;
+use crate::event::plain;
+use crate::journal::{Found, Line};
+
+/// A finding with all that belongs to it.
+#[derive(Debug, Serialize)]
+struct Story {
+    #[serde(flatten)]
+    found: Found,
+    steps: Vec<Step>,
+}
+
+#[derive(Debug, Serialize)]
+struct Step {
+    what: String,
+    ok: bool,
+    text: String,
+    at_ns: i64,
+}
+
+/// Prints the newest stories last.
+pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result<()> {
+    let mut stories: BTreeMap<u64, Story> = BTreeMap::new();
+    for line in lines {
+        match line {
+            Line::Found(found) => {
+                let steps = Vec::new();
+                stories.insert(found.id, Story { found, steps });
+            }
+            Line::Named { id, fields } => {
+                if let Some(story) = stories.get_mut(&id) {
+                    story.found.fields = fields;
+                }
+            }
+            Line::Step {
+                id,
+                what,
+                ok,
+                text,
+                at_ns,
+            } => {
+                let step = Step {
+                    what,
+                    ok,
+                    text,
+                    at_ns,
+                };
+                if let Some(story) = stories.get_mut(&id) {
+                    story.steps.push(step);
+                }
+            }
+            Line::Done { .. } | Line::TakenBack { .. } | Line::Note { .. } => {}
+        }
+    }
+    let wanted = |story: &&Story| {
+        let guest = args.guest.as_ref();
+        guest.is_none_or(|guest| story.found.guest == *guest)
+    };
+    let stories: Vec<&Story> = stories.values().filter(wanted).collect();
+    let from = stories.len().saturating_sub(args.last);
+    if args.json.json {
+        return Ok(vesper_cli::json::write_array(out, &stories[from..])?);
+    }
+    if stories.is_empty() {
+        writeln!(out, "nothing was found")?;
+    }
+    for story in &stories[from..] {
+        story.tell(out)?;
+    }
+    Ok(())
+}
+
+impl Story {
+    fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let found = &self.found;
+        let zone = TimeZone::system();
+        let when = time::wall_clock(i128::from(found.time_ns), &zone).unwrap_or_default();
+        let mut text = format!(
+            "{when} {}: {} ({} of {})\n",
+            found.guest, found.rule, found.event, found.probe
+        );
+        let line = one_line(&found.fields);
+        if !line.is_empty() {
+            text += &format!("  {line}\n");
+        }
+        for (name, value) in &found.fields {
+            let Json::Array(entries) = value else {
+                continue;
+            };
+            text += &format!("  {name}:\n");
+            for entry in entries {
+                text += &format!("    {}\n", plain(entry).unwrap_or_else(|| "?".into()));
+            }
+        }
+        if found.held_back > 0 {
+            text += &format!("  {} more like it were held back\n", found.held_back);
+        }
+        text += &format!(
+            "  judged {} after it happened\n",
+            span(found.at_ns - found.time_ns)
+        );
+        if let Some(why) = &found.refrained {
+            text += &format!("  nothing was done: {why}\n");
+        }
+        for step in &self.steps {
+            let how = if step.ok { "" } else { " FAILED" };
+            let after = span(step.at_ns - found.time_ns);
+            text += &format!("  {}{how} after {after}: {}\n", step.what, step.text);
+        }
+        for line in text.lines() {
+            writeln!(out, "{}", Shown(line))?;
+        }
+        Ok(())
+    }
+}
+
+fn one_line(fields: &Map<String, Json>) -> String {
+    let field = |(name, value): (&String, &Json)| Some(format!("{name}={}", plain(value)?));
+    let fields: Vec<_> = fields.iter().filter_map(field).collect();
+    fields.join(" ")
+}
+
+/// A time between two events.
+fn span(ns: i64) -> String {
+    format!("{:.1} ms", ns as f64 / 1e6)
+}

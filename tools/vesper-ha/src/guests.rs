@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The guests of this host: what they run, and that they come and go.
+
+use std::collections::BTreeMap;
+
+use vesper_abi::bindings::{self, vesper_domain};
+
+use crate::event::{Boot, Event};
+
+/// What the host module last said.
+#[derive(Default)]
+pub struct Guests(BTreeMap<String, vesper_domain>);
+
+/// What is new.
+#[derive(Default)]
+pub struct News {
+    /// Guests whose driver is there, in a boot that is new.
+    pub booted: Vec<Boot>,
+    /// What rules may care for.
+    pub events: Vec<Event>,
+}
+
+impl Guests {
+    /// Compares with what the host module says now.
+    pub fn update(&mut self, domains: &[vesper_domain], now_ns: i128) -> News {
+        let mut news = News::default();
+        let mut found = BTreeMap::new();
+        for domain in domains {
+            let boot = Boot::of(domain);
+            let Some(name) = own_name(&boot) else {
+                continue;
+            };
+            let before = self.0.get(&name);
+            let was = before.map_or(0, |before| before.state);
+            let fresh = before.is_none_or(|before| before.boot_id != domain.boot_id);
+            if domain.state == bindings::VESPER_DOMAIN_READY
+                && (fresh || was != bindings::VESPER_DOMAIN_READY)
+            {
+                news.booted.push(boot);
+            }
+            let event = match domain.state {
+                state if state == was => None,
+                bindings::VESPER_DOMAIN_DEAD => Some("gone"),
+                bindings::VESPER_DOMAIN_BROKEN => Some("broken"),
+                _ => None,
+            };
+            if let Some(event) = event {
+                // What it did last, it did while it was there.
+                let mut event = Event::of_guest(event, domain, now_ns);
+                if let Some(before) = before.filter(|before| before.vmm_pid == domain.vmm_pid) {
+                    event.fields = Event::of_guest("", before, 0).fields;
+                }
+                news.events.push(event);
+            } else if let Some(event) = beat(before, domain) {
+                news.events.push(Event::of_guest(event, domain, now_ns));
+            }
+            found.insert(name, *domain);
+        }
+        for (name, before) in &self.0 {
+            let dead = before.state == bindings::VESPER_DOMAIN_DEAD;
+            let same = |domain: &&vesper_domain| domain.vmm_pid == before.vmm_pid;
+            if !dead && found.get(name).filter(same).is_none() {
+                news.events.push(Event::of_guest("gone", before, now_ns));
+            }
+        }
+        self.0 = found;
+        news
+    }
+
+    /// What a guest runs, if its driver is there.
+    pub fn boot_of(&self, guest: &str) -> Option<Boot> {
+        let domain = self.0.get(guest)?;
+        (domain.state == bindings::VESPER_DOMAIN_READY).then(|| Boot::of(domain))
+    }
+}
+
+/// What the heartbeat says now that it did not say before.
+fn beat(before: Option<&vesper_domain>, domain: &vesper_domain) -> Option<&'static str> {
+    // Of those that nobody looked at, only one that lasts is news.
+    let hangs = before.map_or(domain.hangs, |before| before.hangs);
+    let same = before.filter(|before| before.boot_id == domain.boot_id);
+    let was = same.map_or(bindings::VESPER_BEAT_UNKNOWN, |before| before.heartbeat);
+    match domain.heartbeat {
+        bindings::VESPER_BEAT_PANICKED if was != bindings::VESPER_BEAT_PANICKED => Some("panicked"),
+        // One that was over before anybody looked is one, too.
+        _ if domain.hangs > hangs => Some("hung"),
+        state if state == was => None,
+        bindings::VESPER_BEAT_HUNG => Some("hung"),
+        bindings::VESPER_BEAT_STUCK => Some("stuck"),
+        _ if matches!(
+            was,
+            bindings::VESPER_BEAT_HUNG | bindings::VESPER_BEAT_STUCK
+        ) =>
+        {
+            Some("recovered")
+        }
+        _ => None,
+    }
+}
+
+/// A dead guest that made room for a new one has another name.
+fn own_name(boot: &Boot) -> Option<String> {
+    (!boot.guest.contains('@')).then(|| boot.guest.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    fn domain(state: u32, pid: i32, boot: u8) -> vesper_domain {
+        let mut domain = vesper_domain::new_zeroed();
+        domain.name = vesper_abi::name::label_field("web1").unwrap();
+        domain.state = state;
+        domain.run_state = bindings::VESPER_RUN_RUNNING;
+        domain.vmm_pid = pid;
+        domain.boot_id = [boot; 16];
+        domain
+    }
+
+    fn look(guests: &mut Guests, heartbeat: u32, hangs: u64, boot: u8) -> String {
+        let mut domain = domain(bindings::VESPER_DOMAIN_READY, 1, boot);
+        (domain.heartbeat, domain.hangs) = (heartbeat, hangs);
+        let news = guests.update(&[domain], 0);
+        let names: Vec<_> = news.events.into_iter().map(|event| event.name).collect();
+        names.join(" ")
+    }
+
+    #[test]
+    fn heartbeats() {
+        use bindings::*;
+        let mut guests = Guests::default();
+        let mut step = |heartbeat, hangs, boot| look(&mut guests, heartbeat, hangs, boot);
+        assert_eq!(step(VESPER_BEAT_ALIVE, 0, 1), "");
+        assert_eq!(step(VESPER_BEAT_STUCK, 0, 1), "stuck");
+        assert_eq!(step(VESPER_BEAT_HUNG, 1, 1), "hung");
+        assert_eq!(step(VESPER_BEAT_HUNG, 1, 1), "");
+        assert_eq!(step(VESPER_BEAT_ALIVE, 1, 1), "recovered");
+        assert_eq!(step(VESPER_BEAT_PAUSED, 1, 1), "");
+        assert_eq!(step(VESPER_BEAT_IDLE, 2, 1), "hung");
+        assert_eq!(step(VESPER_BEAT_PANICKED, 2, 1), "panicked");
+        assert_eq!(step(VESPER_BEAT_PANICKED, 2, 1), "");
+        assert_eq!(step(VESPER_BEAT_HUNG, 2, 2), "hung");
+        // A daemon that has just begun.
+        guests = Guests::default();
+        assert_eq!(look(&mut guests, VESPER_BEAT_ALIVE, 3, 2), "");
+        guests = Guests::default();
+        assert_eq!(look(&mut guests, VESPER_BEAT_HUNG, 3, 2), "hung");
+    }
+
+    #[test]
+    fn comings_and_goings() {
+        const READY: u32 = bindings::VESPER_DOMAIN_READY;
+        let mut guests = Guests::default();
+        let mut step = |domains: &[vesper_domain]| {
+            let news = guests.update(domains, 0);
+            let names: Vec<_> = news.events.into_iter().map(|event| event.name).collect();
+            (news.booted.len(), names.join(" "))
+        };
+        let nothing = String::new;
+        let attached = domain(bindings::VESPER_DOMAIN_ATTACHED, 1, 0);
+        assert_eq!(step(&[attached]), (0, nothing()));
+        assert_eq!(step(&[domain(READY, 1, 1)]), (1, nothing()));
+        assert_eq!(step(&[domain(READY, 1, 1)]), (0, nothing()));
+        assert_eq!(step(&[domain(READY, 1, 2)]), (1, nothing()));
+        let dead = domain(bindings::VESPER_DOMAIN_DEAD, 1, 2);
+        assert_eq!(step(&[dead]), (0, "gone".into()));
+        assert_eq!(step(&[dead]), (0, nothing()));
+        // Another takes the name, and is gone without leaving anything.
+        assert_eq!(step(&[domain(READY, 2, 3)]), (1, nothing()));
+        assert_eq!(step(&[]), (0, "gone".into()));
+        // Gone and replaced between two looks.
+        assert_eq!(step(&[domain(READY, 3, 4)]), (1, nothing()));
+        assert_eq!(step(&[domain(READY, 4, 5)]), (1, "gone".into()));
+    }
+}

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was seen and done, a JSON object a line. It is written before anything is
+//! done, so that a daemon that was killed finds out what it had begun.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::error::{Error, Result};
+use crate::event::Boot;
+
+const NAME: &str = "journal.jsonl";
+/// The file before it is put aside; one such is kept.
+const MAX_LEN: u64 = 16 << 20;
+
+/// A line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Line {
+    /// A rule has found something.
+    Found(Found),
+    /// The names of symbols in the record have come.
+    Named {
+        /// Of which line.
+        id: u64,
+        /// Fields of the record.
+        fields: Map<String, Json>,
+    },
+    /// A part of what was to be done.
+    Step {
+        /// For which line.
+        id: u64,
+        /// What was done.
+        what: String,
+        /// Whether it could be done.
+        ok: bool,
+        /// What there is to say.
+        text: String,
+        /// When it was over, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// All was done, or given up.
+    Done {
+        /// For which line.
+        id: u64,
+    },
+    /// What a rule had set for a time is set no more.
+    TakenBack {
+        /// Name of the rule.
+        rule: String,
+        /// The guest.
+        guest: String,
+        /// When, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// Something to know.
+    Note {
+        /// When, in nanoseconds since 1970.
+        at_ns: i64,
+        /// What.
+        text: String,
+    },
+}
+
+/// What a rule has found.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Found {
+    /// Number of the line among those of its kind.
+    pub id: u64,
+    /// Name of the rule.
+    pub rule: String,
+    /// The guest.
+    pub guest: String,
+    /// Its boot id.
+    pub boot_id: String,
+    /// Whose record it was.
+    pub probe: String,
+    /// Name of the record.
+    pub event: String,
+    /// When it happened, in nanoseconds since 1970, by the record.
+    pub time_ns: i64,
+    /// When it was judged.
+    pub at_ns: i64,
+    /// Its fields.
+    pub fields: Map<String, Json>,
+    /// Events that the rule held back before this one.
+    pub held_back: u64,
+    /// The rule does no more about this boot before.
+    pub until_ns: i64,
+    /// Why nothing is done, if nothing is.
+    pub refrained: Option<String>,
+}
+
+impl Found {
+    /// Where it happened.
+    pub fn boot(&self) -> Boot {
+        Boot {
+            guest: self.guest.clone(),
+            id: self.boot_id.clone(),
+        }
+    }
+}
+
+/// The file.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    file: Mutex<File>,
+}
+
+impl Journal {
+    /// Opens it for writing.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let file = fs::create_dir_all(dir).and_then(|()| append(&dir.join(NAME)));
+        let file = file.map_err(|error| Error::File {
+            path: dir.join(NAME),
+            error,
+        })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            file: Mutex::new(file),
+        })
+    }
+
+    /// Adds a line. It is in the kernel's hands when this returns.
+    pub fn write(&self, line: &Line) {
+        let mut text = Vec::new();
+        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let written = vesper_cli::json::write_line(&mut text, line)
+            .and_then(|()| self.turn(&mut file))
+            .and_then(|()| file.write_all(&text));
+        if let Err(error) = written {
+            // What is to be done matters more than that it is written down.
+            eprintln!("{}: {error}", self.dir.join(NAME).display());
+        }
+    }
+
+    /// Puts a file aside that has become long.
+    fn turn(&self, file: &mut File) -> io::Result<()> {
+        if file.metadata()?.len() < MAX_LEN {
+            return Ok(());
+        }
+        let path = self.dir.join(NAME);
+        fs::rename(&path, self.dir.join(format!("{NAME}.1")))?;
+        *file = append(&path)?;
+        Ok(())
+    }
+
+    /// Everything in it, oldest first. Lines that a crash cut off are left out.
+    pub fn read(dir: &Path) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        for name in [format!("{NAME}.1"), NAME.into()] {
+            let path = dir.join(name);
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::File { path, error }),
+            };
+            for text in BufReader::new(file).split(b'\n') {
+                let text = text.map_err(|error| Error::File {
+                    path: path.clone(),
+                    error,
+                })?;
+                lines.extend(serde_json::from_slice::<Line>(&text).ok());
+            }
+        }
+        Ok(lines)
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    // Ends a line that a crash cut off.
+    if file.metadata()?.len() > 0 {
+        file.write_all(b"\n")?;
+    }
+    Ok(file)
+}
+
+/// Nanoseconds since 1970, now.
+pub fn now_ns() -> i64 {
+    i64::try_from(vesper_cli::sys::wall_clock_ns()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mark for each guest that has failed, which holds until it boots again. The
+//! cluster's own monitor looks at it, so that a report that was lost on its way is
+//! found all the same.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::event::Boot;
+
+/// A mark.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latch {
+    /// The boot that failed.
+    pub boot_id: String,
+    /// By which rule.
+    pub rule: String,
+    /// What happened, in a line.
+    pub cause: String,
+    /// When, in nanoseconds since 1970.
+    pub time_ns: i64,
+}
+
+/// The directory of marks. It is on a file system that the host's boot empties.
+#[derive(Debug, Clone)]
+pub struct Latches(PathBuf);
+
+impl Latches {
+    /// Those in a directory.
+    pub fn new(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    /// Marks a guest.
+    pub fn set(&self, guest: &str, latch: &Latch) -> Result<()> {
+        let path = self.path(guest);
+        let written = fs::create_dir_all(&self.0).and_then(|()| {
+            // In one step: a monitor may be looking.
+            let new = path.with_extension("new");
+            fs::write(&new, serde_json::to_vec(latch)?)?;
+            fs::rename(&new, &path)
+        });
+        written.map_err(|error| Error::File { path, error })
+    }
+
+    /// The mark of a guest.
+    pub fn get(&self, guest: &str) -> Result<Option<Latch>> {
+        let path = self.path(guest);
+        let read = fs::read(&path).and_then(|text| Ok(serde_json::from_slice(&text)?));
+        match read {
+            Ok(latch) => Ok(Some(latch)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::File { path, error }),
+        }
+    }
+
+    /// Takes the mark away; false if there was none.
+    pub fn clear(&self, guest: &str) -> Result<bool> {
+        let path = self.path(guest);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Error::File { path, error }),
+        }
+    }
+
+    /// The guest runs this now: takes a mark of an earlier boot away.
+    pub fn booted(&self, now: &Boot) -> Result<bool> {
+        match self.get(&now.guest)? {
+            Some(latch) if latch.boot_id != now.id => self.clear(&now.guest),
+            _ => Ok(false),
+        }
+    }
+
+    /// Guests' names are path components without a leading dot: the host module
+    /// takes no others.
+    fn path(&self, guest: &str) -> PathBuf {
+        let safe = guest.replace('/', "_");
+        self.0.join(format!("{safe}.latch"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holds_until_the_next_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let latches = Latches::new(&dir.path().join("new"));
+        let latch = Latch {
+            boot_id: "1".into(),
+            rule: "panic".into(),
+            cause: "panic".into(),
+            time_ns: 1,
+        };
+        let boot = |id: &str| Boot {
+            guest: "web1".into(),
+            id: id.into(),
+        };
+        assert_eq!(latches.get("web1").unwrap(), None);
+        latches.set("web1", &latch).unwrap();
+        assert!(!latches.booted(&boot("1")).unwrap());
+        assert_eq!(latches.get("web1").unwrap(), Some(latch));
+        assert!(latches.booted(&boot("2")).unwrap());
+        assert_eq!(latches.get("web1").unwrap(), None);
+        assert!(!latches.clear("web1").unwrap());
+    }
+}
