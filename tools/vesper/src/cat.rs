@@ -18,10 +18,12 @@ use crate::record::{Lookup, RecordError};
 use crate::relay::ModuleFiles;
 use crate::sys;
 
+mod feed;
 mod follow;
 mod show;
 mod symbols;
 
+pub use feed::{Feed, Judge};
 use show::{Label, Show};
 use symbols::Symbols;
 
@@ -120,11 +122,7 @@ impl Module {
             for name in names {
                 let files = ModuleFiles::open(debugfs, domain, &name)?;
                 let target = format!("{domain}/{name}");
-                let symbols = Symbols::load(files.metadata_path(), target.clone())?;
-                let metadata = symbols.metadata();
-                let origin = lookup.origin(domain, Some(&metadata));
-                let label = Label::new(domain, &name, &metadata, &origin);
-                modules.push((Self::new(files, symbols, label), lookup.describe(&origin)));
+                modules.push(Self::named(files, domain, &name, target, &lookup)?);
             }
         }
         // Where it matters for the order.
@@ -134,6 +132,21 @@ impl Module {
             }
         }
         Ok(modules.into_iter().map(|(module, _)| module).collect())
+    }
+
+    /// A module on this host, and a sentence about its time.
+    fn named<C: Control>(
+        files: ModuleFiles,
+        domain: &str,
+        name: &str,
+        target: String,
+        lookup: &Lookup<C>,
+    ) -> Result<(Self, String)> {
+        let symbols = Symbols::load(files.metadata_path(), target)?;
+        let metadata = symbols.metadata();
+        let origin = lookup.origin(domain, Some(&metadata));
+        let label = Label::new(domain, name, &metadata, &origin);
+        Ok((Self::new(files, symbols, label), lookup.describe(&origin)))
     }
 
     fn new(files: ModuleFiles, symbols: Symbols, label: Label) -> Self {

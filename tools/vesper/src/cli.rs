@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use vesper_abi::name::{check_label, check_name};
+use vesper_abi::pattern::pattern_field;
 
 mod keep;
 mod record;
@@ -75,6 +76,15 @@ pub enum Command {
     /// What it recorded stays readable until its files are drained.
     Unload(Unload),
 
+    /// Show relay channels that others open in a guest, as blktrace does, or list
+    /// what is shared.
+    ///
+    /// A channel is named by the path of its files in the guest's debugfs, without
+    /// the CPU's number: `vesper share web1 'block/*/trace'`. Those that match are
+    /// shown on the host while the guest has them open, and those that it opens
+    /// later. Its own readers notice nothing of it.
+    Share(Share),
+
     /// Throw away what is unread of a guest that is gone, or of a module that
     /// was unloaded.
     ///
@@ -98,6 +108,13 @@ pub enum Command {
 
     /// Show the state of each buffer.
     Stat(Stat),
+
+    /// Show what the heartbeat says of a guest, or set it up.
+    ///
+    /// A guest hangs if each of its CPUs that has work has had time to run for the
+    /// threshold and has not beaten. Who waits in poll on the control device, as
+    /// `vesper keep` does, is woken when that begins and when it ends.
+    Heartbeat(Heartbeat),
 
     /// Print a completion script for a shell.
     Completions {
@@ -204,6 +221,27 @@ pub struct Unload {
     pub timeout: Duration,
 }
 
+/// Arguments of `vesper share`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Share {
+    /// The guest.
+    #[arg(value_parser = name)]
+    pub domain: String,
+    /// Which channels: a path, with * for any characters but /, and ? for one;
+    /// lists those that are shared if left out.
+    #[arg(value_parser = pattern)]
+    pub pattern: Option<String>,
+    /// Show them no more.
+    #[arg(long, requires = "pattern")]
+    pub stop: bool,
+    /// Give up waiting after this time; 0 waits for ever.
+    #[arg(long, default_value = "30s", value_parser = duration, value_name = "TIME")]
+    pub timeout: Duration,
+    /// Output for programs, of the list.
+    #[command(flatten)]
+    pub json: Json,
+}
+
 /// Arguments of `vesper reap`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Reap {
@@ -244,6 +282,23 @@ pub struct Stat {
     pub json: Json,
 }
 
+/// Arguments of `vesper heartbeat`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Heartbeat {
+    /// The guest; all of them if left out.
+    #[arg(value_parser = label)]
+    pub domain: Option<String>,
+    /// Accuse it after this time without a beat: at least two periods.
+    #[arg(long, value_parser = duration, value_name = "TIME", requires = "domain")]
+    pub threshold: Option<Duration>,
+    /// Time between two beats of a CPU: 10 ms to 60 s.
+    #[arg(long, value_parser = duration, value_name = "TIME", requires = "domain")]
+    pub period: Option<Duration>,
+    /// Output for programs.
+    #[command(flatten)]
+    pub json: Json,
+}
+
 /// A guest, or a module of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
@@ -256,6 +311,11 @@ pub struct Scope {
 fn name(text: &str) -> Result<String, String> {
     let name = check_name(text.as_bytes()).map_err(|error| error.to_string())?;
     Ok(name.to_owned())
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    pattern_field(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
 }
 
 fn scope(text: &str) -> Result<Scope, String> {
@@ -358,6 +418,8 @@ mod tests {
             "vesper load web1 x.ko --timeout 5y",
             "vesper load web1 x.ko --timeout 99999h",
             "vesper unload web1 .hidden",
+            "vesper share web1 /block",
+            "vesper share web1 a(b)",
         ] {
             let error = parse(bad).expect_err(bad);
             assert_eq!(error.kind(), ErrorKind::ValueValidation, "{bad}");

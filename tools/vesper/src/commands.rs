@@ -87,6 +87,8 @@ struct DomainJson {
     channels: u32,
     lent_pages: u64,
     kept_bytes: u64,
+    heartbeat: &'static str,
+    hangs: u64,
     tsc_khz: u64,
     boot_id: String,
     release: String,
@@ -108,6 +110,8 @@ pub fn domains(host: &Host<impl Control>, args: &cli::Json, out: &mut impl Write
             channels: domain.channels,
             lent_pages: domain.lent_pages,
             kept_bytes: domain.kept_bytes,
+            heartbeat: crate::heartbeat::state(domain.heartbeat),
+            hangs: domain.hangs,
             tsc_khz: domain.tsc_khz,
             boot_id: uuid_text(&domain.boot_id),
             release: lossy(&domain.release),
@@ -149,6 +153,45 @@ pub fn unload(host: &Host<impl Control>, args: &cli::Unload, out: &mut impl Writ
     Ok(())
 }
 
+/// `vesper share`.
+pub fn share(host: &Host<impl Control>, args: &cli::Share, out: &mut impl Write) -> Result<()> {
+    let Some(pattern) = &args.pattern else {
+        let shared = host.shared(&args.domain)?;
+        if args.json.json {
+            let objects: Vec<_> = shared
+                .iter()
+                .map(|pattern| SharedJson {
+                    domain: args.domain.clone(),
+                    pattern: String::from_utf8_lossy(pattern).into_owned(),
+                })
+                .collect();
+            return Ok(json::write_array(out, &objects)?);
+        }
+        for pattern in shared {
+            writeln!(out, "{}", Escaped(&pattern))?;
+        }
+        return Ok(());
+    };
+    let said = host.share(&args.domain, pattern, args.stop, args.timeout)?;
+    let done = match args.stop {
+        true => "not shared any more",
+        false => "shared",
+    };
+    writeln!(
+        out,
+        "{pattern}: {done} by {}: {}",
+        args.domain,
+        Escaped(&said)
+    )?;
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct SharedJson {
+    domain: String,
+    pattern: String,
+}
+
 /// `vesper reap`.
 pub fn reap(host: &Host<impl Control>, args: &cli::Reap, out: &mut impl Write) -> Result<()> {
     let Scope { domain, module } = &args.scope;
@@ -170,7 +213,7 @@ fn loaded_at(module: &vesper_module) -> String {
 }
 
 /// The guests that a command is about: the one named, or all.
-fn scope(host: &Host<impl Control>, domain: Option<&str>) -> Result<Vec<String>> {
+pub(crate) fn scope(host: &Host<impl Control>, domain: Option<&str>) -> Result<Vec<String>> {
     match domain {
         Some(domain) => Ok(vec![domain.to_owned()]),
         None => {

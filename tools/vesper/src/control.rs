@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use vesper_abi::bindings::{
-    vesper_buffer, vesper_domain, vesper_load, vesper_module, vesper_reap, vesper_unload,
-    VESPER_ABI_VERSION, VIRTIO_VESPER_ABI_VERSION,
+    vesper_buffer, vesper_domain, vesper_heartbeat, vesper_load, vesper_module, vesper_reap,
+    vesper_share, vesper_shared, vesper_unload, VESPER_ABI_VERSION, VESPER_DOMAIN_BROKEN,
+    VESPER_HEARTBEAT_SET_PERIOD, VESPER_HEARTBEAT_SET_THRESHOLD, VESPER_SHARE_STOP,
+    VIRTIO_VESPER_ABI_VERSION,
 };
 use vesper_abi::check_version;
 use vesper_abi::name::{label_field, text, NAME_LEN};
+use vesper_abi::pattern::{pattern_field, PATTERN_LEN};
 use zerocopy::FromZeros;
 
 use crate::error::{Action, Error, Refusal, Result};
@@ -39,6 +42,12 @@ pub trait Control {
     fn unload(&self, request: &mut vesper_unload) -> nix::Result<()>;
     /// Throws away what is kept.
     fn reap(&self, request: &mut vesper_reap) -> nix::Result<()>;
+    /// Shows channels of others, or shows them no more; answers in `request`.
+    fn share(&self, request: &mut vesper_share) -> nix::Result<()>;
+    /// What is shown of a guest's other channels.
+    fn shared(&self, domain: &[u8; NAME_LEN]) -> nix::Result<Vec<vesper_shared>>;
+    /// Asks about a heartbeat, or sets it up; answers in `request`.
+    fn heartbeat(&self, request: &mut vesper_heartbeat) -> nix::Result<()>;
 }
 
 impl<C: Control> Control for &C {
@@ -68,6 +77,18 @@ impl<C: Control> Control for &C {
 
     fn reap(&self, request: &mut vesper_reap) -> nix::Result<()> {
         (**self).reap(request)
+    }
+
+    fn share(&self, request: &mut vesper_share) -> nix::Result<()> {
+        (**self).share(request)
+    }
+
+    fn shared(&self, domain: &[u8; NAME_LEN]) -> nix::Result<Vec<vesper_shared>> {
+        (**self).shared(domain)
+    }
+
+    fn heartbeat(&self, request: &mut vesper_heartbeat) -> nix::Result<()> {
+        (**self).heartbeat(request)
     }
 }
 
@@ -146,6 +167,18 @@ impl Control for Device {
 
     fn reap(&self, request: &mut vesper_reap) -> nix::Result<()> {
         sys::reap(&self.0, request)
+    }
+
+    fn share(&self, request: &mut vesper_share) -> nix::Result<()> {
+        sys::share(&self.0, request)
+    }
+
+    fn shared(&self, domain: &[u8; NAME_LEN]) -> nix::Result<Vec<vesper_shared>> {
+        self.list(domain)
+    }
+
+    fn heartbeat(&self, request: &mut vesper_heartbeat) -> nix::Result<()> {
+        sys::heartbeat(&self.0, request)
     }
 }
 
@@ -273,6 +306,73 @@ impl<C: Control> Host<C> {
         }
     }
 
+    /// Has a guest show relay channels of others, or show them no more; gives what it says.
+    pub fn share(
+        &self,
+        domain: &str,
+        pattern: &str,
+        stop: bool,
+        timeout: Duration,
+    ) -> Result<Vec<u8>> {
+        let action = if stop { Action::Unshare } else { Action::Share };
+        let mut request = vesper_share::new_zeroed();
+        request.domain = field(domain);
+        request.pattern = pattern_field(pattern).unwrap_or([0; PATTERN_LEN]);
+        request.flags = if stop { VESPER_SHARE_STOP } else { 0 };
+        request.timeout_ms = milliseconds(timeout);
+        self.0.share(&mut request).map_err(|errno| match errno {
+            Errno::EOPNOTSUPP | Errno::ENOTTY => Error::CannotShare {
+                domain: domain.to_owned(),
+                host: errno == Errno::ENOTTY,
+            },
+            errno => self.request(action, domain, pattern, errno),
+        })?;
+        answer(
+            action,
+            domain,
+            pattern,
+            request.status,
+            request.stage,
+            &request.text,
+        )?;
+        Ok(text(&request.text).to_vec())
+    }
+
+    /// The patterns of other channels that a guest shows, sorted.
+    pub fn shared(&self, domain: &str) -> Result<Vec<Vec<u8>>> {
+        let listed = self.0.shared(&field(domain));
+        let listed = listed.map_err(|errno| self.listing(domain, errno))?;
+        let mut patterns: Vec<_> = listed.iter().map(|s| text(&s.pattern).to_vec()).collect();
+        patterns.sort();
+        Ok(patterns)
+    }
+
+    /// What a guest's heartbeat says, after setting what is given.
+    pub fn heartbeat(
+        &self,
+        domain: &str,
+        threshold: Option<Duration>,
+        period: Option<Duration>,
+    ) -> Result<vesper_heartbeat> {
+        let mut request = vesper_heartbeat::new_zeroed();
+        request.domain = field(domain);
+        if let Some(threshold) = threshold {
+            request.flags |= VESPER_HEARTBEAT_SET_THRESHOLD;
+            request.threshold_ms = milliseconds(threshold);
+        }
+        if let Some(period) = period {
+            request.flags |= VESPER_HEARTBEAT_SET_PERIOD;
+            request.period_ms = milliseconds(period);
+        }
+        match self.0.heartbeat(&mut request) {
+            Ok(()) => Ok(request),
+            Err(Errno::ENODEV) => Err(self.no_domain(domain)),
+            Err(Errno::EINVAL) if request.flags != 0 => Err(Error::Heartbeat(domain.to_owned())),
+            Err(Errno::ENOTTY) => Err(Error::NoHeartbeat),
+            Err(errno) => Err(ioctl(format!("the heartbeat of '{domain}'"), errno)),
+        }
+    }
+
     fn no_domain(&self, domain: &str) -> Error {
         let known = self.0.domains().unwrap_or_default();
         let name = |d: &vesper_domain| String::from_utf8_lossy(text(&d.name)).into_owned();
@@ -286,7 +386,14 @@ impl<C: Control> Host<C> {
 
     /// Why nobody listens in a guest.
     fn no_driver(&self, domain: String) -> Error {
-        let theirs = self.domain(&domain).map_or(0, |found| found.guest_abi);
+        let found = self.domain(&domain);
+        if found
+            .as_ref()
+            .is_ok_and(|it| it.state == VESPER_DOMAIN_BROKEN)
+        {
+            return Error::Broken(domain);
+        }
+        let theirs = found.map_or(0, |found| found.guest_abi);
         let ours = VIRTIO_VESPER_ABI_VERSION;
         match check_version(ours, theirs) {
             Err(older) if theirs != 0 => Error::GuestAbi {

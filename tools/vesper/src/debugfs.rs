@@ -39,6 +39,11 @@ impl Debugfs {
         self.0.join(domain).join(module)
     }
 
+    /// The domains that have files.
+    pub fn domains(&self) -> io::Result<Vec<String>> {
+        names(&self.0)
+    }
+
     /// The modules of a domain that have files.
     pub fn modules_of(&self, domain: &str) -> io::Result<Vec<String>> {
         names(&self.0.join(domain))

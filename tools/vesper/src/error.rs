@@ -27,6 +27,10 @@ pub enum Action {
     Load,
     /// `vesper unload`.
     Unload,
+    /// `vesper share`.
+    Share,
+    /// `vesper share --stop`.
+    Unshare,
 }
 
 impl fmt::Display for Action {
@@ -34,6 +38,8 @@ impl fmt::Display for Action {
         f.write_str(match self {
             Self::Load => "load",
             Self::Unload => "unload",
+            Self::Share => "share",
+            Self::Unshare => "stop sharing",
         })
     }
 }
@@ -100,6 +106,9 @@ pub enum Error {
     /// A guest without the driver.
     #[error("there is no VESPER driver in guest '{0}'")]
     NoDriver(String),
+    /// A guest that nothing more is taken from.
+    #[error("guest '{0}' broke the protocol, and nothing more is taken from it")]
+    Broken(String),
     /// A guest whose driver was turned away.
     #[error(
         "the VESPER driver in guest '{domain}' speaks version {} of the device interface, the \
@@ -266,6 +275,18 @@ pub enum Error {
     /// An option for one module, and several.
     #[error("--name is for one module, and {0} are to be loaded")]
     OneName(usize),
+    /// Channels of others can't be shared.
+    #[error("{} can't show relay channels of others", if *.host {
+        "the host module".to_owned()
+    } else {
+        format!("guest '{domain}'")
+    })]
+    CannotShare {
+        /// The guest.
+        domain: String,
+        /// It is the host module that knows nothing of it.
+        host: bool,
+    },
     /// Packets that were not as the metadata says.
     #[error("{0} malformed packets were skipped")]
     Malformed(u64),
@@ -275,6 +296,12 @@ pub enum Error {
     /// What is kept.
     #[error(transparent)]
     Keep(#[from] ConfigError),
+    /// Settings that can't be.
+    #[error("the heartbeat of '{0}' can't be set so")]
+    Heartbeat(String),
+    /// A host module that knows of no heartbeat.
+    #[error("the host module is too old: it knows of no heartbeat")]
+    NoHeartbeat,
     /// A host module whose control device does not tell of changes.
     #[error("the host module is too old: its control device does not tell when guests change")]
     NoPoll,
@@ -307,6 +334,7 @@ fn refused(refusal: &Refusal) -> String {
         }
         (bindings::VIRTIO_VESPER_STAGE_PROBE, Errno::EINVAL) => "it refuses its parameters".into(),
         (bindings::VIRTIO_VESPER_STAGE_PROBE, _) => "it can't start there".into(),
+        (bindings::VIRTIO_VESPER_STAGE_FOREIGN, errno) => errno.desc().to_lowercase(),
         (_, Errno::ENOEXEC) => "exec format error".into(),
         (_, Errno::ENOKEY | Errno::EKEYREJECTED) => "required key not available".into(),
         (_, Errno::ENOENT) if *action == Action::Load => "unknown symbol in module".into(),
@@ -339,6 +367,9 @@ fn refusal_remedy(refusal: &Refusal) -> Option<String> {
                 "`vesper probes` shows its points and parameters".into()
             }
             (bindings::VIRTIO_VESPER_STAGE_PROBE, _) => modprobe.into(),
+            (bindings::VIRTIO_VESPER_STAGE_FOREIGN, _) => {
+                format!("`vesper share {}` lists what is shared", refusal.domain)
+            }
             (_, Errno::ENOEXEC) => {
                 format!("build the module for the kernel that the guest runs; {modprobe}")
             }
@@ -404,6 +435,16 @@ impl Error {
                 "load it here with `modprobe vesper_guest`".into()
             }
             Self::NoDriver(_) => "load it there with `modprobe vesper_guest`".into(),
+            Self::Broken(_) => "the host's kernel log has what was wrong; it ends with a reset of \
+                 the guest, or when its driver is bound again"
+                .into(),
+            Self::CannotShare { host: true, .. } => "install and load one that can".into(),
+            Self::CannotShare { domain, .. } if domain == HOST_DOMAIN => {
+                "the host's own are read where they are".into()
+            }
+            Self::CannotShare { .. } => {
+                "its vesper_guest, or the QEMU that it runs in, is too old: update them".into()
+            }
             Self::GuestAbi { older, .. } => match older {
                 Older::We => "update vesper_host to the version that the guest has",
                 Older::Peer => "update vesper_guest in the guest to the version of the host",
@@ -449,6 +490,13 @@ impl Error {
                 _ => return None,
             },
             Self::Image { error, .. } => return error.remedy(),
+            Self::Heartbeat(_) => format!(
+                "the period is {} ms to {} s, the threshold at least {} periods and at most an hour",
+                bindings::VESPER_BEAT_MIN_PERIOD_MS,
+                bindings::VESPER_BEAT_MAX_PERIOD_MS / 1000,
+                bindings::VESPER_BEAT_MIN_PERIODS,
+            ),
+            Self::NoHeartbeat => "install and load the module that belongs to the tool".into(),
             Self::NoPoll => "install and load the module that belongs to the tool".into(),
             Self::Keep(ConfigError::NotKept { .. }) => "`vesper keep list` shows what is".into(),
             Self::Record(error) => return error.remedy().map(str::to_owned),

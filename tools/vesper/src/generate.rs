@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 
 use crate::cli::{Cli, Generated};
@@ -17,11 +17,11 @@ pub fn completions(shell: Shell, out: &mut impl Write) {
     clap_complete::generate(shell, &mut Cli::command(), "vesper", out);
 }
 
-/// `vesper generate`.
-pub fn generate(what: Generated, dir: &Path) -> Result<()> {
+/// Writes what belongs to a program of this name.
+pub fn generate(mut command: Command, name: &str, what: Generated, dir: &Path) -> Result<()> {
     let written = fs::create_dir_all(dir).and_then(|()| match what {
-        Generated::Man => man_pages(dir),
-        Generated::Completion => completion_scripts(dir),
+        Generated::Man => man_pages(command, dir),
+        Generated::Completion => completion_scripts(&mut command, name, dir),
     });
     written.map_err(|error| Error::File {
         path: dir.to_owned(),
@@ -29,14 +29,13 @@ pub fn generate(what: Generated, dir: &Path) -> Result<()> {
     })
 }
 
-fn man_pages(dir: &Path) -> io::Result<()> {
-    let command = Cli::command().disable_help_subcommand(true);
-    clap_mangen::generate_to(command, dir)
+fn man_pages(command: Command, dir: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(command.disable_help_subcommand(true), dir)
 }
 
-fn completion_scripts(dir: &Path) -> io::Result<()> {
+fn completion_scripts(command: &mut Command, name: &str, dir: &Path) -> io::Result<()> {
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
-        clap_complete::generate_to(shell, &mut Cli::command(), "vesper", dir)?;
+        clap_complete::generate_to(shell, command, name, dir)?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod control;
 pub mod debugfs;
 pub mod error;
 pub mod generate;
+pub mod heartbeat;
 pub mod image;
 pub mod json;
 pub mod keep;
@@ -24,6 +25,8 @@ pub mod sys;
 pub mod table;
 pub mod time;
 pub mod timeline;
+
+use clap::CommandFactory;
 
 use cli::{Cli, Command};
 use control::{Device, Host};
@@ -41,6 +44,10 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         }
         Command::Probes(args) => probes::probes(args, out),
         Command::List(args) => commands::list(&host()?, args, out),
+        Command::Share(args) => {
+            catch_interrupts()?;
+            commands::share(&host()?, args, out)
+        }
         Command::Unload(args) => {
             catch_interrupts()?;
             commands::unload(&host()?, args, out)
@@ -55,12 +62,13 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
             record::run(args, &debugfs, host, out)
         }
         Command::Keep(args) => keep::keep(args, &cli.device, out),
+        Command::Heartbeat(args) => heartbeat::heartbeat(&host()?, args, out),
         Command::Stat(args) => commands::stat(&host()?, args, out),
         Command::Completions { shell } => {
             generate::completions(*shell, out);
             Ok(())
         }
-        Command::Generate { what, dir } => generate::generate(*what, dir),
+        Command::Generate { what, dir } => generate::generate(Cli::command(), "vesper", *what, dir),
     }
 }
 

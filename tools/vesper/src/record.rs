@@ -35,7 +35,7 @@ pub(crate) use lookup::Lookup;
 pub(crate) use origin::Origin;
 use source::Source;
 use stream::Totals;
-use watch::Watch;
+pub(crate) use watch::Watch;
 
 /// What is taken from a file at a time.
 const CHUNK: usize = 256 << 10;

@@ -15,9 +15,10 @@ use nix::libc::{c_int, c_ulong};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::time::{clock_gettime, ClockId};
 use vesper_abi::bindings::{
-    vesper_buffer, vesper_domain, vesper_info, vesper_list, vesper_load, vesper_module,
-    vesper_position, vesper_reap, vesper_unload, IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_INFO,
-    IOCTL_LOAD, IOCTL_MODULES, IOCTL_POSITION, IOCTL_REAP, IOCTL_UNLOAD,
+    vesper_buffer, vesper_domain, vesper_heartbeat, vesper_info, vesper_list, vesper_load,
+    vesper_module, vesper_position, vesper_reap, vesper_share, vesper_shared, vesper_unload,
+    IOCTL_BUFFERS_OF, IOCTL_DOMAINS, IOCTL_HEARTBEAT, IOCTL_INFO, IOCTL_LOAD, IOCTL_MODULES,
+    IOCTL_POSITION, IOCTL_REAP, IOCTL_SHARE, IOCTL_SHARED, IOCTL_UNLOAD,
 };
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
@@ -31,6 +32,9 @@ mod raw {
     nix::ioctl_readwrite_bad!(load, IOCTL_LOAD as c_ulong, vesper_load);
     nix::ioctl_readwrite_bad!(unload, IOCTL_UNLOAD as c_ulong, vesper_unload);
     nix::ioctl_readwrite_bad!(reap, IOCTL_REAP as c_ulong, vesper_reap);
+    nix::ioctl_readwrite_bad!(share, IOCTL_SHARE as c_ulong, vesper_share);
+    nix::ioctl_readwrite_bad!(shared, IOCTL_SHARED as c_ulong, vesper_list);
+    nix::ioctl_readwrite_bad!(heartbeat, IOCTL_HEARTBEAT as c_ulong, vesper_heartbeat);
     nix::ioctl_read_bad!(position, IOCTL_POSITION as c_ulong, vesper_position);
 }
 
@@ -61,6 +65,7 @@ macro_rules! entry {
 entry!(vesper_domain, domains);
 entry!(vesper_module, modules);
 entry!(vesper_buffer, buffers_of);
+entry!(vesper_shared, shared);
 
 /// VESPER_IOC_INFO.
 pub fn info(device: &File) -> nix::Result<vesper_info> {
@@ -116,6 +121,20 @@ pub fn unload(device: &File, request: &mut vesper_unload) -> nix::Result<()> {
 pub fn reap(device: &File, request: &mut vesper_reap) -> nix::Result<()> {
     // SAFETY: the number belongs to this struct, which holds no pointers.
     unsafe { raw::reap(device.as_raw_fd(), request) }?;
+    Ok(())
+}
+
+/// VESPER_IOC_SHARE.
+pub fn share(device: &File, request: &mut vesper_share) -> nix::Result<()> {
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::share(device.as_raw_fd(), request) }?;
+    Ok(())
+}
+
+/// VESPER_IOC_HEARTBEAT.
+pub fn heartbeat(device: &File, request: &mut vesper_heartbeat) -> nix::Result<()> {
+    // SAFETY: the number belongs to this struct, which holds no pointers.
+    unsafe { raw::heartbeat(device.as_raw_fd(), request) }?;
     Ok(())
 }
 

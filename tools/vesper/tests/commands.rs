@@ -13,6 +13,7 @@ use vesper_cli::cli::{Cli, Command};
 use vesper_cli::commands;
 use vesper_cli::control::{Control, Host};
 use vesper_cli::error::Error;
+use vesper_cli::heartbeat;
 use vesper_cli::load;
 use zerocopy::FromZeros;
 
@@ -170,10 +171,53 @@ impl Control for Fake {
         Ok(())
     }
 
+    fn heartbeat(&self, request: &mut bindings::vesper_heartbeat) -> nix::Result<()> {
+        self.answer()?;
+        assert_eq!(text(&request.domain), b"web1");
+        let set = |flag, given, default| match request.flags & flag {
+            0 => default,
+            _ => given,
+        };
+        request.threshold_ms = set(
+            bindings::VESPER_HEARTBEAT_SET_THRESHOLD,
+            request.threshold_ms,
+            2000,
+        );
+        request.period_ms = set(
+            bindings::VESPER_HEARTBEAT_SET_PERIOD,
+            request.period_ms,
+            100,
+        );
+        request.state = bindings::VESPER_BEAT_HUNG;
+        request.reason = bindings::VESPER_BEAT_BY_EXECUTED;
+        request.cpus = 2;
+        request.hung_cpus = 2;
+        request.silent_ms = 2040;
+        request.since_ns = 1_700_000_000_123_456_789;
+        Ok(())
+    }
+
     fn reap(&self, request: &mut bindings::vesper_reap) -> nix::Result<()> {
         self.answer()?;
         request.bytes = if request.module[0] == 0 { 9000 } else { 1 };
         Ok(())
+    }
+
+    fn share(&self, request: &mut bindings::vesper_share) -> nix::Result<()> {
+        self.answer()?;
+        request.status = self.status;
+        request.stage = self.stage;
+        request.text = field(self.text);
+        Ok(())
+    }
+
+    fn shared(&self, _domain: &[u8; NAME_LEN]) -> nix::Result<Vec<bindings::vesper_shared>> {
+        let shared = |pattern| {
+            let mut shared = bindings::vesper_shared::new_zeroed();
+            shared.pattern = field(pattern);
+            shared
+        };
+        Ok(vec![shared("net/*"), shared("block/vda/trace")])
     }
 }
 
@@ -189,8 +233,10 @@ fn run(fake: Fake, line: &[&str]) -> (Result<String, Error>, Option<u32>) {
         Command::Domains(args) => commands::domains(&host, args, &mut out),
         Command::Load(args) => load::load(&host, args, &mut out),
         Command::List(args) => commands::list(&host, args, &mut out),
+        Command::Share(args) => commands::share(&host, args, &mut out),
         Command::Unload(args) => commands::unload(&host, args, &mut out),
         Command::Reap(args) => commands::reap(&host, args, &mut out),
+        Command::Heartbeat(args) => heartbeat::heartbeat(&host, args, &mut out),
         Command::Stat(args) => commands::stat(&host, args, &mut out),
         other => panic!("{other:?}"),
     };
@@ -269,6 +315,34 @@ web1    signal  ch0     8 x 64 KiB  overwrite  7         5         0     2      
 web1    signal  ch1     8 x 64 KiB  stop       7         5         3     -       1234
 "
     );
+}
+
+#[test]
+fn heartbeats() {
+    let shown = ok(&[
+        "heartbeat",
+        "web1",
+        "--threshold",
+        "500ms",
+        "--period",
+        "50ms",
+    ]);
+    assert!(
+        shown.contains("hung   it ran and did not beat  2/0/2"),
+        "{shown}"
+    );
+    assert!(shown.contains("500 ms     50 ms"), "{shown}");
+    let shown = ok(&["heartbeat", "web1", "--json"]);
+    assert!(
+        shown.starts_with(r#"[{"domain":"web1","state":"hung","reason":"executed","since":"2023"#),
+        "{shown}"
+    );
+    let errno = Errno::EINVAL;
+    let fake = Fake { errno, ..fake() };
+    let (said, hint, code) = fails(fake, &["heartbeat", "web1", "--period", "1ms"]);
+    assert_eq!(said, "the heartbeat of 'web1' can't be set so");
+    assert!(hint.contains("10 ms to 60 s"), "{hint}");
+    assert_eq!(code, 1);
 }
 
 #[test]
@@ -598,6 +672,40 @@ fn unloading() {
     );
     assert_eq!(remedy, "`vesper list web1` shows those that it has loaded");
     assert_eq!(code, 1);
+}
+
+#[test]
+fn sharing() {
+    let fake = || Fake {
+        text: "1 channel is shown",
+        ..fake()
+    };
+    let said = |fake, args: &[&str]| run(fake, args).0.expect("done");
+    assert_eq!(
+        said(fake(), &["share", "web1", "block/vda/trace"]),
+        "block/vda/trace: shared by web1: 1 channel is shown\n"
+    );
+    assert_eq!(said(fake(), &["share", "web1"]), "block/vda/trace\nnet/*\n");
+    let old = Fake {
+        errno: Errno::EOPNOTSUPP,
+        ..fake()
+    };
+    let (cause, remedy, code) = fails(old, &["share", "web1", "x", "--stop"]);
+    assert_eq!(cause, "guest 'web1' can't show relay channels of others");
+    assert!(remedy.contains("too old"), "{remedy}");
+    assert_eq!(code, 1);
+    let twice = Fake {
+        status: Errno::EEXIST as u32,
+        stage: bindings::VIRTIO_VESPER_STAGE_FOREIGN,
+        text: "the pattern is shared already",
+        ..fake()
+    };
+    let (cause, _, code) = fails(twice, &["share", "web1", "x"]);
+    assert!(
+        cause.contains("(EEXIST); it says: the pattern is"),
+        "{cause}"
+    );
+    assert_eq!(code, 3);
 }
 
 #[test]

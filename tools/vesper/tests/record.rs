@@ -192,7 +192,9 @@ fn modules_and_cpus_that_come_late() {
     recorder.until("web1/signal: ended");
     assert_eq!(fs::read(trace.join("cpu3")).unwrap(), packet);
 
-    // The same name, another boot: its trace has a place of its own.
+    // The same name, another boot: its trace has a place of its own. As in debugfs, the new
+    // directory has a number that none had before.
+    let _old = File::open(&dir).unwrap();
     fs::remove_dir_all(&dir).unwrap();
     let other = signal_metadata(&[]).replace("10111213", "20111213");
     let dir = tree.described("web1/signal", &other);

@@ -119,7 +119,8 @@ impl<'a, W: Write> Show<'a, W> {
     }
 }
 
-fn object(label: &Label, metadata: &Metadata, item: &Item) -> Json {
+/// An item as JSON.
+pub(super) fn object(label: &Label, metadata: &Metadata, item: &Item) -> Json {
     let mut object = Map::new();
     let mut put = |key: &str, value: Json| object.insert(key.to_owned(), value);
     put("domain", json!(label.domain));

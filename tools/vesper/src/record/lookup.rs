@@ -21,6 +21,10 @@ const HOST: &str = "host";
 /// How the guest's driver describes that clock.
 const TSC: &[u8] = b"TSC";
 
+/// Why a guest has a clock of its own, and what would help.
+const NO_TSC: &str = "its records do not have the TSC, which its kernel does not find constant \
+    (QEMU's -cpu ...,+invtsc makes it so)";
+
 /// What is the same for all guests.
 pub(crate) struct Lookup<C> {
     /// Where debugfs is mounted.
@@ -71,7 +75,7 @@ impl<C: Control> Lookup<C> {
             };
         }
         if !tsc {
-            return Time::Guest("its records do not have the TSC");
+            return Time::Guest(NO_TSC);
         }
         let Some(control) = &self.control else {
             return Time::Guest("the control device can't be used");

@@ -16,25 +16,30 @@ use crate::error::{Error, Result};
 
 /// A module that is to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Found {
-    pub(super) domain: String,
-    pub(super) module: String,
+pub(crate) struct Found {
+    pub(crate) domain: String,
+    pub(crate) module: String,
 }
 
 /// A watch on the directories that matter to some targets.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     inotify: Inotify,
 }
 
 impl Watch {
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC);
         let inotify = inotify.map_err(|errno| failed(Path::new("inotify"), errno))?;
         Ok(Self { inotify })
     }
 
+    /// Watches the directory of the guests.
+    pub(crate) fn watch_root(&self, debugfs: &Debugfs) -> Result<bool> {
+        self.add(debugfs.root())
+    }
+
     /// Empties the queue: whatever it was, everything is looked at again.
-    pub(super) fn take(&self) {
+    pub(crate) fn take(&self) {
         while self
             .inotify
             .read_events()
@@ -60,7 +65,7 @@ impl Watch {
 
     /// The modules of `targets` that are there, and where. Each directory is
     /// watched before it is looked at, so that nothing comes in between.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
         debugfs: &Debugfs,
         targets: &[Scope],
