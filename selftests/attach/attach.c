@@ -51,7 +51,9 @@ int test_attach(void)
 
 	CHECK(!ioctl(fd, VESPER_IOC_ATTACH, &attach));
 	CHECK_EQ(attach.device_abi, VIRTIO_VESPER_ABI_VERSION);
-	CHECK_EQ(attach.features, 1 << VIRTIO_VESPER_F_LOADER);
+	CHECK_EQ(attach.features, 1 << VIRTIO_VESPER_F_LOADER |
+		 1 << VIRTIO_VESPER_F_SHARE |
+		 1 << VIRTIO_VESPER_F_HEARTBEAT);
 	CHECK(attach.max_fragment && attach.max_buffer_pages &&
 	      attach.max_channels);
 	CHECK(exists(DEBUGFS "/" DOMAIN));

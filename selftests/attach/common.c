@@ -117,11 +117,16 @@ int count_domain(const char *name, struct vesper_domain *found)
 		.entry_size = sizeof(*domains),
 		.entries = (uintptr_t)domains,
 	};
-	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), count = 0;
+	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), count = 0, ret, err;
 
-	if (fd < 0 || ioctl(fd, VESPER_IOC_DOMAINS, &list))
+	if (fd < 0)
 		return -1;
+	ret = ioctl(fd, VESPER_IOC_DOMAINS, &list);
+	err = errno;
 	close(fd);
+	errno = err;
+	if (ret)
+		return -1;
 	for (__u32 i = 0; i < list.count; i++) {
 		if (strcmp((char *)domains[i].name, name))
 			continue;
@@ -178,10 +183,14 @@ int list_modules(struct vesper_module *modules, __u32 capacity)
 		.entries = (uintptr_t)modules,
 		.domain = DOMAIN,
 	};
-	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC);
-	int ret = ioctl(fd, VESPER_IOC_MODULES, &list);
+	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), ret, err;
 
+	if (fd < 0)
+		return -1;
+	ret = ioctl(fd, VESPER_IOC_MODULES, &list);
+	err = errno;
 	close(fd);
+	errno = err;
 	return ret ? -1 : (int)list.count;
 }
 
@@ -190,6 +199,8 @@ long long reap(const char *domain, const char *module)
 	struct vesper_reap reap = {};
 	int fd = open("/dev/vesper", O_RDWR | O_CLOEXEC), ret, err;
 
+	if (fd < 0)
+		return -1;
 	snprintf((char *)reap.domain, VESPER_NAME_LEN, "%s", domain);
 	if (module)
 		snprintf((char *)reap.module, VESPER_NAME_LEN, "%s", module);

@@ -37,6 +37,8 @@ static const struct ktap_test tests[] = {
 	{ "repeat_unread", test_repeat_unread },
 	{ "overwrite", test_overwrite },
 	{ "overwrite_race", test_overwrite_race },
+	{ "share", test_share },
+	{ "foreign", test_foreign },
 	{ "reap", test_reap },
 	{ "dead_limit", test_dead_limit },
 	{ "changes", test_changes },

@@ -88,8 +88,8 @@ int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type)
 	return ioctl(vmm->fd, VESPER_IOC_MESSAGE, &m);
 }
 
-int vmm_hello_version(struct vmm *vmm, __u32 nr_cpus, __u32 version,
-		      __u32 *value)
+static int say_hello(struct vmm *vmm, __u32 nr_cpus, __u32 version,
+		     __u32 features, __u32 *value)
 {
 	struct virtio_vesper_hello hello = {
 		.abi_version = version,
@@ -98,12 +98,25 @@ int vmm_hello_version(struct vmm *vmm, __u32 nr_cpus, __u32 version,
 		.tsc_khz = 1000000,
 		.tsc_anchor = 42,
 		.realtime_ns = 43,
+		.features = features,
 		.release = "7.3.4-test",
 		.vermagic = "7.3.4-test SMP",
 	};
 
 	return vmm_control(vmm, &hello, sizeof(hello), VIRTIO_VESPER_C_HELLO,
 			   value);
+}
+
+int vmm_hello_version(struct vmm *vmm, __u32 nr_cpus, __u32 version,
+		      __u32 *value)
+{
+	return say_hello(vmm, nr_cpus, version, 0, value);
+}
+
+int vmm_hello_features(struct vmm *vmm, __u32 nr_cpus, __u32 features)
+{
+	return say_hello(vmm, nr_cpus, VIRTIO_VESPER_ABI_VERSION, features,
+			 NULL);
 }
 
 int vmm_hello(struct vmm *vmm, __u32 nr_cpus)

@@ -31,6 +31,7 @@ int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
 		__u32 *value);
 int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type);
 int vmm_hello(struct vmm *vmm, __u32 nr_cpus);
+int vmm_hello_features(struct vmm *vmm, __u32 nr_cpus, __u32 features);
 int vmm_hello_version(struct vmm *vmm, __u32 nr_cpus, __u32 version,
 		      __u32 *value);
 int vmm_goodbye(struct vmm *vmm);

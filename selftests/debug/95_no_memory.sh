@@ -6,6 +6,9 @@
 # the operator that memory was short, works when it is tried again, and leaves
 # nothing behind.
 # time-limit: 400
+# kmemleak wants memory, too, for what it knows of an allocation, and does without.
+# kernel-log: host * kmemleak: Cannot allocate a scan area, scanning the full object
+# kernel-log: guest * kmemleak: Cannot allocate a scan area, scanning the full object
 . lib/vesper.sh
 . lib/debug.sh
 
@@ -40,7 +43,8 @@ for ((n = 1; n <= ${FAULT_ROUNDS:-40}; n++)); do
 	fi
 	((STATUS == 0)) || refused=$((refused + 1))
 	faults_disarm
-	[[ $(vesper list "$GUEST" --json) == "[]" ]] || vesper unload "$GUEST" vesper_seq ||
+	# Listed it may be without that, until what it wrote was read.
+	! guest_exec "$GUEST" lsmod | grep -q '^vesper_seq ' || vesper unload "$GUEST" vesper_seq ||
 		fail "allocation $n: what could not be unloaded cannot be unloaded"
 	read_away
 	wait_for 20 "nothing to be left, after allocation $n" nothing_left

@@ -114,6 +114,7 @@ static void hello(struct worker *w, struct slot *slot)
 	struct virtio_vesper_hello msg = {
 		.abi_version = VIRTIO_VESPER_ABI_VERSION,
 		.nr_cpus = 2 + below(w, 4),
+		.features = one_in(w, 4) ? 0 : 1 << VIRTIO_VESPER_F_SHARE,
 		.release = "7.3.4-fuzz",
 		.vermagic = "7.3.4-fuzz SMP",
 	};
@@ -129,7 +130,8 @@ static void open_channel(struct worker *w, struct slot *slot, __u32 number)
 		.n_subbufs = 1 + below(w, 8),
 	};
 	struct virtio_vesper_open msg = {
-		.flags = below(w, 2) ? VIRTIO_VESPER_CHAN_CTF : 0,
+		.flags = below(w, 2) ? VIRTIO_VESPER_CHAN_CTF :
+			 below(w, 2) ? VIRTIO_VESPER_CHAN_FOREIGN : 0,
 		.subbuf_size = c.subbuf_size,
 		.n_subbufs = c.n_subbufs,
 		.nr_buffers = BUFFERS,
@@ -292,7 +294,9 @@ static __u32 read_event(struct worker *w, struct slot *slot)
 		return 0;
 	slot->ids[slot->nr_ids++ % IDS] = hdr->id;
 	return hdr->type == VIRTIO_VESPER_L_LOAD ||
-		hdr->type == VIRTIO_VESPER_L_UNLOAD ? hdr->id : 0;
+		hdr->type == VIRTIO_VESPER_L_UNLOAD ||
+		hdr->type == VIRTIO_VESPER_L_SHARE ||
+		hdr->type == VIRTIO_VESPER_L_UNSHARE ? hdr->id : 0;
 }
 
 static void serve(struct worker *w, struct slot *slot)

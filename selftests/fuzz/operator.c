@@ -90,6 +90,35 @@ static void load(struct worker *w)
 		unload(w, &it);
 }
 
+static void show(struct worker *w)
+{
+	static const char * const patterns[] = { "a", "block/*", "*/?", "/", "" };
+	struct vesper_share it = {
+		.flags = one_in(w, 3) ? VESPER_SHARE_STOP : 0,
+	};
+
+	domain_name(w, it.domain);
+	snprintf((char *)it.pattern, sizeof(it.pattern), "%s",
+		 patterns[below(w, sizeof(patterns) / sizeof(*patterns))]);
+	mutate(w, &it, sizeof(it), 10);
+	/* Not for ever. */
+	it.timeout_ms = 1 + below(w, one_in(w, 8) ? 20 : 3);
+	count(w, SHOW, ioctl(fuzz.control, VESPER_IOC_SHARE, pointer(w, &it)));
+}
+
+static void beat(struct worker *w)
+{
+	struct vesper_heartbeat it = {
+		.flags = below(w, 4),
+		.threshold_ms = 1 << below(w, 24),
+		.period_ms = 1 << below(w, 18),
+	};
+
+	domain_name(w, it.domain);
+	mutate(w, &it, sizeof(it), 10);
+	count(w, BEAT, ioctl(fuzz.control, VESPER_IOC_HEARTBEAT, pointer(w, &it)));
+}
+
 static void odd(struct worker *w, int fd, bool dangerous)
 {
 	__u8 bytes[64] = {};
@@ -111,9 +140,9 @@ static void odd(struct worker *w, int fd, bool dangerous)
 	case 2:
 		count(w, ODD, ioctl(fd, rng_next(w), pointer(w, w->scratch)));
 		break;
-	case 3: /* Not LOAD and UNLOAD, that could wait for ever. */
+	case 3: /* Nothing that could wait for ever. */
 		count(w, ODD, ioctl(fd, _IOC(below(w, 4), VESPER_IOC_MAGIC,
-					     0x46 + below(w, 0x50),
+					     0x4a + below(w, 0x50),
 					     below(w, 400)),
 				    pointer(w, w->scratch)));
 		break;
@@ -130,7 +159,16 @@ void operator_step(struct worker *w)
 	struct pollfd pfd = { .fd = fuzz.control, .events = POLLIN };
 	int fd;
 
-	switch (below(w, 20)) {
+	switch (below(w, 24)) {
+	case 23:
+		beat(w);
+		break;
+	case 20 ... 21:
+		show(w);
+		break;
+	case 22:
+		list(w, SHOWN, VESPER_IOC_SHARED, sizeof(struct vesper_shared));
+		break;
 	case 0:
 		fd = count(w, OPEN_CONTROL, open(one_in(w, 2) ? "/dev/vesper" :
 						 "/dev/vesper/x",
@@ -139,8 +177,10 @@ void operator_step(struct worker *w)
 			close(fd);
 		break;
 	case 1:
-		count(w, INFO, ioctl(fuzz.control, VESPER_IOC_INFO,
-				     pointer(w, &info)));
+		/* At times as another version of the interface would ask. */
+		count(w, INFO, ioctl(fuzz.control, one_in(w, 8) ?
+				     _IOR(VESPER_IOC_MAGIC, 0x40, __u64) :
+				     VESPER_IOC_INFO, pointer(w, &info)));
 		break;
 	case 2 ... 3:
 		list(w, DOMAINS, VESPER_IOC_DOMAINS,
@@ -279,7 +319,9 @@ void relay_step(struct worker *w)
 		relay_close(relay);
 		break;
 	case 1 ... 5:
-		count(w, READ_RELAY, read(relay->fd, (void *)pointer(w, bytes),
+		/* A bad address is not noticed where there is nothing to read. */
+		count(w, READ_RELAY, read(relay->fd, one_in(w, 20) ?
+					  (void *)~0ul : (void *)pointer(w, bytes),
 					  below(w, one_in(w, 2) ? 100 :
 						sizeof(bytes))));
 		break;

@@ -42,8 +42,8 @@ static const char * const names[KINDS] = {
 	"open-attach", "attach", "hello", "open", "metadata", "share",
 	"unshare", "close", "result", "goodbye", "index", "panic", "lend",
 	"buffers", "notice", "vcpus", "read-event", "poll", "open-control",
-	"info", "domains", "modules", "buffers-of", "load", "unload",
-	"open-relay", "read-relay", "position", "consume", "map", "touch",
+	"info", "domains", "modules", "buffers-of", "load", "unload", "show", "shown",
+	"heartbeat", "open-relay", "read-relay", "position", "consume", "map", "touch",
 	"odd",
 };
 

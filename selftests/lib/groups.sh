@@ -46,3 +46,10 @@ expect_none() { # MODULE EVENT [EXPRESSION]
 	collect "$1"
 	expect_eq "records of $*" "$(count_records "$@")" 0
 }
+
+# Something in a guest that is called "service" is killed.
+kill_service() { # GUEST
+	# shellcheck disable=SC2016 # the guest's shell is to expand it
+	guest_exec "$1" 'printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/service
+		chmod +x /tmp/service; /tmp/service & sleep 0.5; kill -9 $!'
+}

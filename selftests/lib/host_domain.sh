@@ -5,6 +5,8 @@
 # vesper.sh that are about "the guest" are about the host.
 
 ON_GUEST=$GUEST
+# What such a test loads, in whatever order.
+HOST_PROBES='vesper_seq signal vesper_feed memory process net any'
 
 # Where a test is, in the host's log too: that is what is left of a machine that
 # stops in the middle of it.
@@ -13,20 +15,10 @@ host_step() {
 	echo "host_domain: $*" >/dev/kmsg
 }
 
-# What everybody waits for, should the test take too long.
-host_watchdog() { # SECONDS
-	sleep "$1"
-	host_step "takes too long"
-	echo w >/proc/sysrq-trigger
-	echo l >/proc/sysrq-trigger
-}
-
 host_domain_up() {
 	trap host_domain_end EXIT
-	host_watchdog 150 &
-	WATCHDOG=$!
-	insmod "$TOP/guest/vesper_guest.ko" || fail "no vesper_guest on the host"
-	insmod "$TOP/local/vesper_local.ko" || fail "the host does not become a domain"
+	insmod "$HOST_TOP/guest/vesper_guest.ko" || fail "no vesper_guest on the host"
+	insmod "$HOST_TOP/local/vesper_local.ko" || fail "the host does not become a domain"
 }
 
 host_domain_down() {
@@ -34,7 +26,22 @@ host_domain_down() {
 	rmmod vesper_guest || fail "something keeps the host's vesper_guest"
 }
 
-host_domain() { GUEST=host; }
+# shellcheck disable=SC2034 # used by the tests
+host_domain() {
+	GUEST=host
+	SEQ=$HOST_TOP/selftests/modules/vesper_seq/vesper_seq.ko
+	SIGNAL=$HOST_TOP/probes/signal/signal.ko
+	export VESPER_PROBES=$HOST_TOP/probes
+}
+
+# A process for a signal that ends it: VICTIM. Not before it runs its own program:
+# a child of bash that a signal finds earlier runs the EXIT trap of the test, which
+# takes the host's domain down, or sleeps on.
+host_victim() {
+	sleep 1000 &
+	VICTIM=$!
+	wait_for 20 "the victim's program" grep -qx sleep "/proc/$VICTIM/comm"
+}
 
 host_fact() { # FIELD OF vesper domains --json
 	vesper domains --json | python3 -c '
@@ -43,20 +50,24 @@ print(*(d[sys.argv[1]] for d in json.load(sys.stdin) if d["domain"] == "host"))'
 }
 
 # What a test that failed has left.
-host_domain_end() {
-	local status=$? module
-	host_step "ends with $status"
-	kill "$WATCHDOG" 2>/dev/null
+host_domain_clear() {
+	local module
 	for GUEST in "$ON_GUEST" host; do
-		for module in vesper_seq signal vesper_feed; do
+		for module in $HOST_PROBES; do
 			vesper unload "$GUEST" "$module" >/dev/null 2>&1
 		done
 		read_away
 	done
 	find "$RELAY"/host@* -type f -exec cat {} + >/dev/null 2>&1
-	for module in vesper_seq signal vesper_feed vesper_local vesper_guest; do
+	for module in $HOST_PROBES vesper_local vesper_guest; do
 		rmmod "$module" 2>/dev/null
 	done
+}
+
+host_domain_end() {
+	local status=$?
+	host_step "ends with $status"
+	host_domain_clear
 	exit "$status"
 }
 

@@ -25,6 +25,13 @@ kernel_log_mark() { # FILE
 	if [[ -r $1 ]]; then wc -l <"$1"; else echo 0; fi
 }
 
+# The end of what FILE got behind line MARK.
+kernel_log_tail() { # FILE MARK
+	[[ -r $1 ]] || return 0
+	echo "the end of the kernel log:"
+	tail -n +"$(($2 + 1))" "$1" | tail -n 15
+}
+
 # Searches FILE behind line MARK, for the test script SCRIPT, as WHO.
 kernel_log_scan() { # WHO FILE MARK SCRIPT
 	local who=$1 new declared status=0 side count regex found

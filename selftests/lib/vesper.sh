@@ -116,7 +116,8 @@ guest_qmp() { # NAME JSON
 }
 
 # A guest of the test's own, in the place of the one that it shares with others.
-# It ends with the test, which fails if the guest's kernel complained.
+# It ends with the test, which fails if the guest's kernel complained, unless that is
+# declared (kernel-log: NAME ...).
 own_guest() { # NAME [OPTIONS OF guest-vm start...]
 	GUEST=$1
 	OWN_GUESTS+=("$1")
@@ -130,7 +131,7 @@ own_guests_end() {
 	for name in "${OWN_GUESTS[@]}"; do
 		"$TOP/env/guest-vm" kill "$name"
 		GUEST=$name read_away
-		kernel_log_scan "guest $name" "$(guest_console "$name")" 0 "$0" || status=1
+		kernel_log_scan "$name" "$(guest_console "$name")" 0 "$0" || status=1
 	done
 	exit "$status"
 }
@@ -248,7 +249,7 @@ still_works() {
 seq_expected() { # CPU SUBBUF_SIZE
 	local dir=/sys/kernel/debug/vesper_guest/vesper_seq/cpu part
 	for part in buffer index; do
-		guest_exec "$GUEST" "gzip -c $dir/$part$1 | base64" | base64 -d | gunzip \
+		guest_exec "$GUEST" "cat $dir/$part$1 | gzip -c | base64" | base64 -d | gunzip \
 			>"$VESPER_WORK/guest.$part"
 	done
 	expected_bytes "$VESPER_WORK/guest.buffer" "$VESPER_WORK/guest.index" "$2"

@@ -42,3 +42,16 @@ records=$(vesper cat "$GUEST/process")
 note "$records"
 expect_eq "records" "$(grep -c 'comm="true"' <<<"$records")" 1
 expect_eq "other records" "$(grep -vc 'comm="true"' <<<"$records")" 0
+
+# Of a process that is there already, and nothing of those it starts.
+pid=$(guest_exec "$GUEST" "sh -c 'until [ -e /tmp/go ]; do sleep 0.1; done; exit 9' >/dev/null 2>&1 & echo \$!")
+vesper load "$GUEST" process points=exit "pid=$pid" || fail "load with a process"
+guest_exec "$GUEST" "
+	touch /tmp/go
+	while grep -q '^State:.[RSD]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
+	rm /tmp/go"
+unload process
+records=$(vesper cat "$GUEST/process")
+note "$records"
+expect_eq "records of process $pid" "$(grep -c " exit: pid=$pid .* code=9 " <<<"$records")" 1
+expect_eq "all records" "$(wc -l <<<"$records")" 1

@@ -18,8 +18,14 @@ GROUP=4711
 # A user of the VMM's group, and nothing else.
 as_vmm() { setpriv --reuid=65534 --regid=$GROUP --clear-groups --bounding-set=-all --inh-caps=-all "$@"; }
 
+# Guests that other tests have left running hold references, too.
+for name in $("$TOP/env/guest-vm" list); do
+	[[ $name == "$GUEST" ]] || "$TOP/env/guest-vm" kill "$name"
+done
+
 mode=$(stat -c '%g %a' /dev/vesper-attach)
 restore() {
+	cat "$VESPER_WORK/holders" 2>/dev/null
 	chgrp "${mode% *}" /dev/vesper-attach
 	chmod "${mode#* }" /dev/vesper-attach
 	rm -f "/tmp/vesper_ioctl_fuzz.$$"
@@ -62,8 +68,14 @@ unload vesper_seq
 # No reference to the module is left but the guest's. The kernel may close files of
 # a process after it was waited for.
 references() { awk '$1 == "vesper_host" { print $3 }' /proc/modules; }
-only_the_guest() { [[ $(references) == 1 ]]; }
-wait_for 20 "references to vesper_host to go, there are $(references)" only_the_guest
+# Who holds one, should it not go.
+holders() {
+	echo "references: $(references)"
+	find /proc/[0-9]*/fd -lname '*vesper*' -printf '%p %l\n' 2>/dev/null
+}
+only_the_guest() { [[ $(references) == 1 ]] || { holders >"$VESPER_WORK/holders"; false; }; }
+wait_for 20 "references to vesper_host to go" only_the_guest
+rm -f "$VESPER_WORK/holders"
 guest_stop "$GUEST"
 trap restore EXIT
 wait_for 20 "the last reference to go" rmmod vesper_host

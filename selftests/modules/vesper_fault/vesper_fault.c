@@ -5,13 +5,19 @@
  *
  *	oops	it follows a pointer that leads nowhere
  *	spin	it keeps its CPU for so many seconds, without a break
+ *	hang	all CPUs do nothing for so many milliseconds, interrupts off;
+ *		read, it gives the wall clock when the last time began
+ *	stuck	one CPU does
  */
 #include <linux/compiler.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/err.h>
+#include <linux/irqflags.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
+#include <linux/stop_machine.h>
+#include <linux/timekeeping.h>
 
 /* Longest time, in seconds. */
 #define MAX_SPIN	60
@@ -38,6 +44,48 @@ static noinline int vesper_fault_spin(void *data, u64 seconds)
 	return 0;
 }
 
+static u64 hung_at;
+
+/* With interrupts off; mdelay() looks at the time stamp counter only. */
+static int vesper_fault_silence(void *data)
+{
+	u64 ms = *(u64 *)data;
+
+	while (ms--)
+		mdelay(1);
+	return 0;
+}
+
+/* Others are brought to the same point, and wait there with interrupts off. */
+static noinline int vesper_fault_hang(void *data, u64 ms)
+{
+	if (ms > MAX_SPIN * 1000)
+		return -EINVAL;
+	hung_at = ktime_get_real_ns();
+	return stop_machine(vesper_fault_silence, &ms, NULL);
+}
+
+static int vesper_fault_hung_at(void *data, u64 *value)
+{
+	*value = hung_at;
+	return 0;
+}
+
+static noinline int vesper_fault_stuck(void *data, u64 ms)
+{
+	unsigned long flags;
+
+	if (ms > MAX_SPIN * 1000)
+		return -EINVAL;
+	local_irq_save(flags);
+	vesper_fault_silence(&ms);
+	local_irq_restore(flags);
+	return 0;
+}
+
+DEFINE_DEBUGFS_ATTRIBUTE(hang_fops, vesper_fault_hung_at, vesper_fault_hang,
+			 "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(stuck_fops, NULL, vesper_fault_stuck, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(oops_fops, NULL, vesper_fault_oops, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(spin_fops, NULL, vesper_fault_spin, "%llu\n");
 
@@ -48,6 +96,8 @@ static int __init vesper_fault_init(void)
 		return PTR_ERR(dir);
 	debugfs_create_file_unsafe("oops", 0200, dir, NULL, &oops_fops);
 	debugfs_create_file_unsafe("spin", 0200, dir, NULL, &spin_fops);
+	debugfs_create_file_unsafe("hang", 0600, dir, NULL, &hang_fops);
+	debugfs_create_file_unsafe("stuck", 0200, dir, NULL, &stuck_fops);
 	return 0;
 }
 module_init(vesper_fault_init);

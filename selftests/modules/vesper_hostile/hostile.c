@@ -33,7 +33,7 @@ MODULE_PARM_DESC(messages, "how many to send");
 
 static const char * const kind_names[K_MAX] = {
 	"hello", "open", "metadata", "share", "unshare", "close", "result",
-	"goodbye", "fragment", "index", "panic", "loader", "ring",
+	"goodbye", "fragment", "beat", "index", "panic", "loader", "ring",
 };
 
 static struct hostile *hostile;

@@ -17,8 +17,8 @@ static const u16 types[] = {
 	VIRTIO_VESPER_C_HELLO, VIRTIO_VESPER_C_OPEN, VIRTIO_VESPER_C_METADATA,
 	VIRTIO_VESPER_C_SHARE, VIRTIO_VESPER_C_UNSHARE, VIRTIO_VESPER_C_CLOSE,
 	VIRTIO_VESPER_C_RESULT, VIRTIO_VESPER_C_GOODBYE,
-	VIRTIO_VESPER_D_FRAGMENT, VIRTIO_VESPER_N_INDEX, VIRTIO_VESPER_N_PANIC,
-	VIRTIO_VESPER_L_LOAD,
+	VIRTIO_VESPER_D_FRAGMENT, VIRTIO_VESPER_D_BEAT, VIRTIO_VESPER_N_INDEX,
+	VIRTIO_VESPER_N_PANIC, VIRTIO_VESPER_L_LOAD,
 };
 
 static struct element *message_new(struct hostile *h, enum message kind,
@@ -277,6 +277,9 @@ bool hostile_hello(struct hostile *h)
 	hello->nr_cpus = cpu_to_le32(h->nr_cpus);
 	hello->tsc_khz = cpu_to_le64(rng_next(&h->rng) >> PICK(h, 64));
 	hello->load_policy = cpu_to_le32(PICK(h, 3));
+	if (PICK(h, 4))
+		hello->features = cpu_to_le32(1u << VIRTIO_VESPER_F_SHARE |
+					      1u << VIRTIO_VESPER_F_HEARTBEAT);
 	/* The truth, so that the host goes on to send us modules. */
 	strscpy_pad(hello->release, init_utsname()->release);
 	strscpy_pad(hello->vermagic, VERMAGIC_STRING);
@@ -309,7 +312,8 @@ static void do_open(struct hostile *h)
 	c->subbuf_size = sizes[PICK(h, ARRAY_SIZE(sizes))];
 	c->n_subbufs = 1 + PICK(h, CHANCE(h, 20) ? 100 : 8);
 	c->nr_buffers = MAX_BUFFERS;
-	c->flags = PICK(h, 2) ? VIRTIO_VESPER_CHAN_CTF : 0;
+	c->flags = PICK(h, 2) ? VIRTIO_VESPER_CHAN_CTF :
+		   PICK(h, 2) ? VIRTIO_VESPER_CHAN_FOREIGN : 0;
 	open = (void *)e->out;
 	open->flags = cpu_to_le32(c->flags);
 	open->subbuf_size = cpu_to_le32(c->subbuf_size);
@@ -423,22 +427,12 @@ static u32 lay_out_pages(struct hostile *h, struct element *e, u32 first,
 	return at - 1;
 }
 
-static void lend(struct hostile *h, struct channel *c, u32 buffer, u32 first,
-		 u32 count, u32 page)
+/* Puts @e on the lend queue, with @count pages from number @page on. */
+static void lend_pages(struct hostile *h, struct element *e, u32 page,
+		       u32 count, bool index)
 {
-	bool index = first == VIRTIO_VESPER_INDEX_FRAGMENT;
-	struct virtio_vesper_fragment *fragment;
 	unsigned int in;
-	struct element *e = message_new(h, K_FRAGMENT, VIRTIO_VESPER_VQ_LEND,
-					sizeof(*fragment));
 
-	if (!e)
-		return;
-	fragment = (void *)e->out;
-	fragment->channel = cpu_to_le32(c->id);
-	fragment->buffer = cpu_to_le32(buffer);
-	fragment->first = cpu_to_le32(first);
-	fragment->nr_pages = cpu_to_le32(count);
 	if (CHANCE(h, 4))
 		hostile_mutate(h, e);
 	sg_init_one(&h->sgs[0], e->out, e->out_len);
@@ -452,6 +446,45 @@ static void lend(struct hostile *h, struct channel *c, u32 buffer, u32 first,
 	} else {
 		hostile_post(h, e, 1, in);
 	}
+}
+
+static void lend(struct hostile *h, struct channel *c, u32 buffer, u32 first,
+		 u32 count, u32 page)
+{
+	struct virtio_vesper_fragment *fragment;
+	struct element *e = message_new(h, K_FRAGMENT, VIRTIO_VESPER_VQ_LEND,
+					sizeof(*fragment));
+
+	if (!e)
+		return;
+	fragment = (void *)e->out;
+	fragment->channel = cpu_to_le32(c->id);
+	fragment->buffer = cpu_to_le32(buffer);
+	fragment->first = cpu_to_le32(first);
+	fragment->nr_pages = cpu_to_le32(count);
+	lend_pages(h, e, page, count, first == VIRTIO_VESPER_INDEX_FRAGMENT);
+}
+
+/* A page for the heartbeat, in which an index page may be written later. */
+static void do_beat(struct hostile *h)
+{
+	u32 page = PICK(h, INDEX_PAGES), count = CHANCE(h, 10) ? PICK(h, 4) : 1;
+	struct virtio_vesper_beat_head *head;
+	struct virtio_vesper_fragment *fragment;
+	struct element *e = message_new(h, K_BEAT, VIRTIO_VESPER_VQ_LEND,
+					sizeof(*fragment));
+
+	if (!e)
+		return;
+	head = (void *)memory_index(h, page);
+	head->version = cpu_to_le32(VIRTIO_VESPER_BEAT_VERSION);
+	head->nr_cpus = cpu_to_le32(CHANCE(h, 4) ? PICK(h, 99) : h->nr_cpus);
+	head->state = cpu_to_le32(PICK(h, 5));
+	fragment = (void *)e->out;
+	fragment->first = cpu_to_le32(VIRTIO_VESPER_INDEX_FRAGMENT);
+	fragment->nr_pages = cpu_to_le32(count);
+	lend_pages(h, e, page, count, true);
+	hostile_kick(h, VIRTIO_VESPER_VQ_LEND);
 }
 
 /* All that belongs to a buffer, in some order; then mostly its share. */
@@ -695,8 +728,11 @@ void hostile_step(struct hostile *h)
 		do_buffer(h, K_CLOSE, any_channel(h), CHANCE(h, 10) ? number :
 			  VIRTIO_VESPER_ALL_BUFFERS, true);
 		break;
-	case 165 ... 178:
+	case 165 ... 174:
 		do_result(h, true);
+		break;
+	case 175 ... 178:
+		do_beat(h);
 		break;
 	case 179 ... 182:
 		do_buffer(h, K_SHARE, any_channel(h), number, true);

@@ -5,7 +5,7 @@
 . lib/vesper.sh
 . lib/host_domain.sh
 
-FEED=$TOP/selftests/modules/vesper_feed/vesper_feed.ko
+FEED=$HOST_TOP/selftests/modules/vesper_feed/vesper_feed.ko
 say() { echo "host_domain_feed: $*" >/dev/kmsg; }
 
 host_domain_up

@@ -3,7 +3,6 @@
 # The host's own domain goes and comes again, with probes loaded, in every order
 # that the modules allow; nothing recorded is lost. What may be loaded is the
 # choice of whoever loads vesper_guest.
-# time-limit: 180
 . lib/vesper.sh
 . lib/host_domain.sh
 
@@ -27,7 +26,7 @@ expect_eq "records of before" "$(vesper cat host/vesper_seq --json | wc -l)" 40
 wait_for 20 "the dead domain to go" test ! -e "$RELAY/host"
 expect_status 1 vesper load host "$SIGNAL"
 expect_match "what to do" "$OUTPUT" 'modprobe vesper_local'
-insmod "$TOP/local/vesper_local.ko" || fail "vesper_local does not come back"
+insmod "$HOST_TOP/local/vesper_local.ko" || fail "vesper_local does not come back"
 expect_match "the list" "$(vesper list host)" 'vesper_seq +live'
 seq_write 0 20
 seq_flush
@@ -40,7 +39,7 @@ for _ in 1 2; do
 	seq_write 1 25
 	rmmod vesper_local || fail "cannot remove vesper_local"
 	rmmod vesper_seq || fail "cannot remove vesper_seq"
-	insmod "$TOP/local/vesper_local.ko" || fail "vesper_local does not come back"
+	insmod "$HOST_TOP/local/vesper_local.ko" || fail "vesper_local does not come back"
 done
 expect_eq "dead ones" "$(vesper domains | grep -c '^host@. *dead')" 2
 for dead in host@1 host@2; do
@@ -53,12 +52,12 @@ rmmod vesper_guest || fail "cannot remove vesper_guest"
 expect_match "the domain" "$(vesper domains)" 'host +no driver'
 expect_status 1 vesper load host "$SEQ"
 expect_match "what to do" "$OUTPUT" 'modprobe vesper_guest'
-insmod "$TOP/guest/vesper_guest.ko" load_policy=none || fail "vesper_guest does not come back"
+insmod "$HOST_TOP/guest/vesper_guest.ko" load_policy=none || fail "vesper_guest does not come back"
 expect_status 3 vesper load host "$SEQ"
 expect_match "the policy" "$OUTPUT" 'load_policy'
 
 rmmod vesper_guest || fail "cannot remove vesper_guest"
-insmod "$TOP/guest/vesper_guest.ko" || fail "vesper_guest does not come back"
+insmod "$HOST_TOP/guest/vesper_guest.ko" || fail "vesper_guest does not come back"
 
 # The driver first, the device first.
 for order in "vesper_guest vesper_local" "vesper_local vesper_guest"; do
@@ -67,7 +66,7 @@ for order in "vesper_guest vesper_local" "vesper_local vesper_guest"; do
 	done
 	[[ ! -e $RELAY/host ]] || fail "the domain is still there"
 	for module in $order; do
-		insmod "$TOP/${module#vesper_}/$module.ko" ||
+		insmod "$HOST_TOP/${module#vesper_}/$module.ko" ||
 			fail "$module does not come, in the order: $order"
 	done
 	still_works
@@ -78,7 +77,7 @@ load_stream
 for _ in 1 2 3; do
 	rmmod vesper_local || fail "cannot remove vesper_local under load"
 	read_away
-	insmod "$TOP/local/vesper_local.ko" || fail "vesper_local does not come back under load"
+	insmod "$HOST_TOP/local/vesper_local.ko" || fail "vesper_local does not come back under load"
 done
 unload vesper_seq
 read_away

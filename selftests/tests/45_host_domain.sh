@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # The host as a domain (paper 5.2): the same probes, the same files, the same
 # commands, and one reader sees host and guests.
-# time-limit: 180
 . lib/vesper.sh
 . lib/host_domain.sh
 
@@ -79,11 +78,10 @@ wait_for 20 "the drained files to go" test ! -e "$RELAY/host/vesper_seq"
 host_step "signal"
 # A probe of what happens here: signals.
 vesper load host "$SIGNAL" || fail "cannot load $SIGNAL"
-sleep 1000 &
-victim=$!
-kill -TERM "$victim"
-wait "$victim" 2>/dev/null
-seen() { vesper cat host/signal --json | tee -a "$VESPER_WORK/signal" | grep -qw "$victim"; }
+host_victim
+kill -TERM "$VICTIM"
+wait "$VICTIM" 2>/dev/null
+seen() { vesper cat host/signal --json | tee -a "$VESPER_WORK/signal" | grep -qw "$VICTIM"; }
 wait_for 20 "the signal's record" seen
 vesper unload host signal || fail "cannot unload signal"
 read_away

@@ -13,6 +13,10 @@ sysctl_of() { guest_exec "$GUEST" "cat /proc/sys/kernel/$1"; }
 timeout=$(sysctl_of hung_task_timeout_secs)
 warnings=$(sysctl_of hung_task_warnings)
 
+# Before ext4 is there: the points at its tracepoints wait for it.
+guest_exec "$GUEST" "rmmod ext4 2>/dev/null; [ ! -e /sys/module/ext4 ]" || fail "ext4 stays loaded"
+load_group fs
+
 # A file system, and the place in it of a name in a directory.
 guest_exec "$GUEST" "
 	set -e
@@ -25,16 +29,17 @@ guest_exec "$GUEST" "
 	mkdir /tmp/fs/dir
 	touch /tmp/fs/dir/thisname" || fail "no file system"
 
-load_group fs
-load_group sched min_us=1000 comm=spinner
+load_group sched points=default,switch min_us=1000 comm=spinner n_subbufs=32
 
-# Two tasks that both want CPU 1.
+# Two tasks that both want CPU 1. A line feed would be part of the name.
 guest_exec "$GUEST" "
 	for n in 1 2; do
-		timeout 3 taskset 2 sh -c 'echo spinner >/proc/\$\$/comm; while :; do :; done' &
+		timeout 3 taskset 2 sh -c 'printf spinner >/proc/\$\$/comm; while :; do :; done' &
 	done
 	wait" >/dev/null
 expect_record sched run_queue_delay "comm == 'spinner' and us >= 1000 and before_pid != pid"
+expect_record sched switch "prev_comm == 'spinner' and prev_state == 'runnable' and next_pid != prev_pid"
+expect_none sched switch "'spinner' not in (prev_comm, next_comm)"
 expect_none sched run_queue_delay "comm != 'spinner'"
 unload sched
 

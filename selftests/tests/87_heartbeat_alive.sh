@@ -1,0 +1,68 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# No guest is accused that is idle, busy, paused by its VMM, stopped with its VMM, or
+# short of time; and what it is instead is told.
+. lib/vesper.sh
+. lib/heartbeat.sh
+pid=$("$TOP/env/guest-vm" pid "$GUEST")
+hogs=()
+end() {
+	((${#hogs[@]} == 0)) || kill "${hogs[@]}" 2>/dev/null
+	kill -CONT "$pid"
+	guest_qmp "$GUEST" '{"execute": "cont"}' >/dev/null
+	renice -n 0 -p "$pid" >/dev/null
+	heartbeat_end
+}
+trap end EXIT
+heartbeat_setup 1s 100ms
+
+wait_for 20 "it to be idle" says idle
+not_accused idle
+before=$(heartbeat beats)
+sleep 3
+note "beats of an idle guest in 3 s: $(($(heartbeat beats) - before))"
+
+guest_busy 0 1
+wait_for 20 "it to be busy" says alive
+before=$(heartbeat beats)
+sleep 3
+expect_match "busy" "$(heartbeat state)" '^alive$'
+note "beats of a busy guest in 3 s: $(($(heartbeat beats) - before))"
+not_accused busy
+
+guest_qmp "$GUEST" '{"execute": "stop"}' >/dev/null || fail stop
+wait_for 10 "the VMM's word" says paused
+expect_eq "evidence" "$(heartbeat reason)" run_state
+sleep 3
+says paused || fail "paused: $(heartbeat_line)"
+not_accused "paused by its VMM"
+guest_qmp "$GUEST" '{"execute": "cont"}' >/dev/null || fail cont
+wait_for 20 "a beat" says alive idle
+
+# Busy still: an idle guest is idle whoever is stopped.
+wait_for 20 "it to be busy" says alive
+kill -STOP "$pid"
+wait_for 10 "the threads to be seen stopped" says paused
+expect_eq "evidence" "$(heartbeat reason)" stopped
+sleep 2
+not_accused "stopped with its VMM"
+kill -CONT "$pid"
+wait_for 20 "a beat" says alive idle
+
+# Every processor of the host has better things to do.
+for task in /proc/"$pid"/task/*; do renice -n 19 -p "${task##*/}" >/dev/null; done
+for ((n = 0; n < 4 * $(nproc); n++)); do
+	nice -n -10 sh -c 'while :; do :; done' &
+	hogs+=($!)
+done
+for _ in 1 2 3 4 5 6; do
+	sleep 1
+	note "short of time: $(heartbeat_line)"
+done
+kill "${hogs[@]}"
+hogs=()
+for task in /proc/"$pid"/task/*; do renice -n 0 -p "${task##*/}" >/dev/null; done
+not_accused "short of time"
+guest_not_busy
+wait_for 20 "a beat" says alive idle
+not_accused "at the end"
