@@ -251,13 +251,16 @@ impl Heartbeat {
             facts,
         } = &mut *inner;
         let watched = watched.as_mut()?;
-        let look = Look {
-            now: time::boot_ns(),
-            nominal: u64::from(settings.look_ms()) * NS_PER_MS,
-            threshold: u64::from(settings.threshold_ms) * NS_PER_MS,
-        };
         let before = facts.finding.state;
-        let finding = domain.with_info(|info| watched.look(look, info, facts));
+        let finding = domain.with_info(|info| {
+            let look = Look {
+                now: time::boot_ns(),
+                nominal: u64::from(settings.look_ms()) * NS_PER_MS,
+                threshold: u64::from(settings.threshold_ms) * NS_PER_MS,
+                running: matches!(info.run_state, 0 | raw::VESPER_RUN_RUNNING),
+            };
+            watched.look(look, info, facts)
+        });
         let again = Some(settings.look_ms());
         if finding.state == before {
             facts.finding.reason = finding.reason;
@@ -376,7 +379,7 @@ impl Watched {
                 raw::VIRTIO_VESPER_BEAT_PANICKED => {
                     (raw::VESPER_BEAT_PANICKED, raw::VESPER_BEAT_BY_GUEST)
                 }
-                _ if !matches!(info.run_state, 0 | raw::VESPER_RUN_RUNNING) => {
+                _ if !look.running => {
                     (raw::VESPER_BEAT_PAUSED, raw::VESPER_BEAT_BY_RUN_STATE)
                 }
                 raw::VIRTIO_VESPER_BEAT_ALIVE => return judged,

@@ -60,6 +60,8 @@ pub(crate) struct Look {
     pub(crate) nominal: u64,
     /// The threshold.
     pub(crate) threshold: u64,
+    /// The VMM does not say that it holds the guest.
+    pub(crate) running: bool,
 }
 
 /// What a CPU is found to be.
@@ -149,8 +151,13 @@ impl Cpu {
                 false => Verdict::Silent(raw::VESPER_BEAT_BY_NOTHING, late),
             };
         };
-        // What it executed before a beat is paid for.
-        if !moved {
+        if !look.running {
+            // The VMM's threads sleep then, and the first beat after it takes a moment: nothing of
+            // that is the guest's.
+            self.charged = 0;
+            self.halted = 0;
+        } else if !moved {
+            // What it executed before a beat is paid for.
             self.charged = self.charged.saturating_add(executed.min(credit));
             if thread.doing == Doing::Sleeps && executed == 0 {
                 self.halted = self.halted.saturating_add(credit);

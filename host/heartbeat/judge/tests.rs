@@ -15,6 +15,7 @@ struct Scene {
     now: u64,
     guest: Guest,
     cpus: Vec<(Cpu, Sight)>,
+    running: bool,
 }
 
 /// What a CPU does between two looks.
@@ -54,6 +55,7 @@ impl Scene {
             now: 1_000_000 * MS,
             guest: Guest::default(),
             cpus: vec![(Cpu::default(), sight); cpus],
+            running: true,
         }
     }
 
@@ -63,6 +65,7 @@ impl Scene {
             now: self.now,
             nominal: NOMINAL,
             threshold: 1000 * MS,
+            running: self.running,
         };
         let mut tally = Tally::default();
         for ((cpu, sight), does) in self.cpus.iter_mut().zip(does) {
@@ -220,9 +223,23 @@ fn anything_may_stand_in_the_page() {
         now: it.now,
         nominal: NOMINAL,
         threshold: u64::MAX,
+        running: true,
     };
     for state in [3, u32::MAX] {
         let sight = Sight { state, ..sight };
         assert_eq!(cpu.look(look, sight), Verdict::Offline);
     }
+}
+
+#[test]
+fn a_pause_is_charged_to_nobody() {
+    let mut it = Scene::new(1);
+    it.run(&[Does::Work], 1000);
+    it.running = false;
+    it.run(&[Does::Halt], 60_000);
+    it.running = true;
+    let resumed = it.run(&[Does::Halt], 5_000);
+    assert!(!resumed.contains(&HUNG), "{resumed:?}");
+    // One that sleeps on is found out all the same.
+    assert!(it.run(&[Does::Halt], 6_000).contains(&HUNG));
 }
