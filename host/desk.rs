@@ -224,6 +224,11 @@ impl Desk {
         self.notify_vmm();
     }
 
+    /// Whatever the guest broke, the VMM need not hear of it any more.
+    pub(crate) fn forgive(&self) {
+        self.lock().broken = false;
+    }
+
     /// The device was reset: loans begun so far end in silence, requests are lost.
     pub(crate) fn reset(&self) {
         let mut inner = self.lock();

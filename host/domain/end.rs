@@ -69,6 +69,9 @@ impl Domain {
         self.desk.reset();
         // Fails for an unshare only.
         let _ = control.close_all(self, Why::Reset);
+        // What was found broken only now was the old driver's fault, and is not to be held against
+        // the device that the next one finds.
+        self.desk.forgive();
         control.greeted = false;
         self.guest_gone();
         drop(control);

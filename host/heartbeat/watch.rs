@@ -3,11 +3,15 @@
 //! Who looks: one thread for all guests, ahead of ordinary ones, that sleeps as long as there is
 //! nothing to be looked at.
 
+use super::NS_PER_MS;
 use crate::{
     host::Host,
-    sys::thread::{
-        Rounds,
-        Thread, //
+    sys::{
+        thread::{
+            Rounds,
+            Thread, //
+        },
+        time, //
     },
 };
 use kernel::{
@@ -24,6 +28,9 @@ use kernel::{
 
 /// Longest sleep, in milliseconds.
 const LONGEST_MS: u32 = 10_000;
+
+/// The thread rests for so many times as long as a round took.
+const REST: u64 = 9;
 
 struct Wish {
     /// There is something to look at that was not there before.
@@ -59,6 +66,7 @@ impl Bell {
 impl Rounds for Host {
     fn round(&self) {
         let mut sleep = LONGEST_MS;
+        let begin = time::boot_ns();
         // Without memory for the list they are looked at next time.
         if let Ok(domains) = self.snapshot() {
             for domain in domains.iter() {
@@ -69,6 +77,11 @@ impl Rounds for Host {
         } else {
             sleep = 40;
         }
+        // VMMs choose how many CPUs there are to look at, and this thread goes ahead of others: so it
+        // takes no more than a small share of a processor.
+        let took_ms = time::boot_ns().saturating_sub(begin) / NS_PER_MS;
+        let rest = took_ms.saturating_mul(REST).min(u64::from(LONGEST_MS));
+        sleep = sleep.max(u32::try_from(rest).unwrap_or(LONGEST_MS));
         let mut wish = self.bell().wish.lock();
         if wish.ending {
             sleep = 1;

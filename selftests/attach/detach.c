@@ -436,6 +436,7 @@ int test_violations(void)
 	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct virtio_vesper_open msg = {};
 	struct vesper_message m = { .queue = VIRTIO_VESPER_VQ_CONTROL };
+	struct vesper_event event;
 	struct setup s;
 	int fd;
 
@@ -481,6 +482,17 @@ int test_violations(void)
 	CHECK_ERR(vmm_notify(&s.vmm, s.channel, 1), EPROTO);
 	if (expect_broken(&s.vmm))
 		return KSFT_FAIL;
+	teardown(&s);
+
+	/* The same, met by the reset: the next driver hears nothing of it. */
+	if (setup(&s))
+		return KSFT_FAIL;
+	ring_write_numbered(&s.ring, 10, 100);
+	ring_switch(&s.ring);
+	s.ring.index->produced += N_SUBBUFS + 1;
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
+	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 0), ETIME);
+	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);
 
 	/* Heads. */
 	m.request = (uintptr_t)&msg;
