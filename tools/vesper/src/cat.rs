@@ -111,6 +111,7 @@ impl Module {
     ) -> Result<Vec<Self>> {
         let lookup = Lookup::new(debugfs, host());
         let mut modules = Vec::new();
+        let mut left_out = None;
         for Scope { domain, module } in targets {
             let names = match module {
                 Some(module) => vec![module.clone()],
@@ -122,8 +123,18 @@ impl Module {
             for name in names {
                 let files = ModuleFiles::open(debugfs, domain, &name)?;
                 let target = format!("{domain}/{name}");
-                modules.push(Self::named(files, domain, &name, target, &lookup)?);
+                match Self::named(files, domain, &name, target, &lookup) {
+                    // A lent channel of other code, which nobody has asked for by name.
+                    Err(error @ Error::NoMetadata(_)) if module.is_none() => {
+                        eprintln!("vesper: {error}: it is left out");
+                        left_out = Some(error);
+                    }
+                    named => modules.push(named?),
+                }
             }
+        }
+        if let (true, Some(error)) = (modules.is_empty(), left_out) {
+            return Err(error);
         }
         // Where it matters for the order.
         if modules.len() > 1 {

@@ -386,3 +386,28 @@ fn several_guests_are_on_one_time_line() {
         );
     }
 }
+
+#[test]
+fn what_has_no_metadata_is_left_out_of_a_whole_guest() {
+    let tree = Tree::new();
+    let event = signal_event(1_000_000_000, 1, "a", 15, &[]);
+    tree.write("signal0", &PacketWriter::new(0).packet(&[event]));
+    let foreign = tree.root.path().join("vesper/web1/relay.block.vda");
+    fs::create_dir_all(&foreign).unwrap();
+    fs::write(foreign.join("trace0"), b"anything").unwrap();
+    let output = tree.cat(&["web1"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(text(&output.stdout).lines().count(), 1);
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("'web1/relay.block.vda' has no metadata") && said.contains("left out"),
+        "{said}"
+    );
+
+    // By name, or with nothing else there, it is an error.
+    assert!(!tree.cat(&["web1/relay.block.vda"]).status.success());
+    fs::remove_dir_all(&tree.dir).unwrap();
+    let output = tree.cat(&["web1"]);
+    assert!(!output.status.success());
+    assert!(text(&output.stderr).contains("has no metadata"));
+}
