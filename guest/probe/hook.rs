@@ -30,9 +30,19 @@ use kernel::{
 /// Something that is attached. Dropping it detaches it, and waits until it runs nowhere.
 pub(crate) enum Hook {
     Tracepoint(#[allow(dead_code)] tracepoint::Attached), // For its drop.
-    Module(#[allow(dead_code)] module_tracepoint::Attached),
+    Module(module_tracepoint::Attached),
     Function(#[allow(dead_code)] Function),
     Source(#[allow(dead_code)] Source),
+}
+
+impl Hook {
+    /// The module that it waits for, if it does.
+    pub(crate) fn awaited(&self) -> Option<&CStr> {
+        match self {
+            Self::Module(hook) => hook.awaited(),
+            _ => None,
+        }
+    }
 }
 
 /// What a probe has begun itself. Dropping it has it end that.
@@ -128,13 +138,21 @@ impl<'a> Spec<'a> {
                     if let Some(at) = name.iter().position(|&c| c == b':') {
                         let (module, name) = name.split_at(at);
                         let name = name.get(1..).ok_or(EINVAL)?;
-                        return module_tracepoint::Attached::new(
-                            Some(text(module)?),
-                            text(name)?,
+                        let (module, name) = (text(module)?, text(name)?);
+                        let waiting = module_tracepoint::Attached::new(
+                            Some(module),
+                            CString::try_from_fmt(fmt!("{}", &*name))?,
                             handler,
                             data,
-                        )
-                        .map(Hook::Module);
+                        )?;
+                        if waiting.awaited().is_none() {
+                            return Ok(Hook::Module(waiting));
+                        }
+                        // What is built in never comes.
+                        return match tracepoint::Attached::new(&name, handler, data) {
+                            Err(ENOENT) => Ok(Hook::Module(waiting)),
+                            attached => attached.map(Hook::Tracepoint),
+                        };
                     }
                     let name = text(name)?;
                     match tracepoint::Attached::new(&name, handler, data) {

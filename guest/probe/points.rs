@@ -129,6 +129,9 @@ impl Points {
             match unsafe { point.attach(data) } {
                 Ok(attached) => {
                     any = true;
+                    for module in attached.iter().filter_map(Hook::awaited) {
+                        waits(owner, point.name, module);
+                    }
                     for hook in attached {
                         hooks.push(hook, GFP_KERNEL)?;
                     }
@@ -161,6 +164,13 @@ fn unknown_point<'a>(owner: &CStr, name: &[u8], known: impl Iterator<Item = &'a 
             BStr::from_bytes(name),
             BStr::from_bytes(&list),
         ),
+    );
+}
+
+fn waits(owner: &CStr, point: &CStr, module: &CStr) {
+    remark(
+        owner,
+        fmt!("point '{point}' waits for module {module}, which is not loaded in this kernel"),
     );
 }
 

@@ -22,6 +22,11 @@ use kernel::{
     },
     prelude::*,
     str::CString,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    },
     types::Opaque, //
 };
 
@@ -43,7 +48,12 @@ struct Inner {
     /// Where the handler is. Used in calls of the chain only, which a lock of the kernel makes one
     /// after the other, and after them.
     tracepoint: Cell<*mut bindings::tracepoint>,
-    error: Cell<Option<Error>>,
+    /// Whether it is, for others to see.
+    attached: Atomic<bool>,
+    /// Why it last could not be put there, an errno; 0 if it could.
+    error: Atomic<i32>,
+    /// Whoever attached it has looked at the error: later ones go to the kernel log.
+    settled: Atomic<bool>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -82,7 +92,9 @@ impl Attached {
                 handler,
                 data,
                 tracepoint: Cell::new(ptr::null_mut()),
-                error: Cell::new(None),
+                attached: Atomic::new(false),
+                error: Atomic::new(0),
+                settled: Atomic::new(false),
                 _pin: PhantomPinned,
             }),
             GFP_KERNEL,
@@ -91,13 +103,21 @@ impl Attached {
         // module that is loaded is passed to it before this returns.
         to_result(unsafe { bindings::register_tracepoint_module_notifier(inner.block.get()) })?;
         let attached = Self(inner);
-        if let Some(error) = attached.0.error.get() {
-            return Err(error);
-        }
-        if !waits && attached.0.tracepoint.get().is_null() {
+        // In this order, and there in the other: no error is told by nobody.
+        attached.0.settled.store(true, Relaxed);
+        to_result(attached.0.error.xchg(0, Full))?;
+        if !waits && !attached.0.attached.load(Relaxed) {
             return Err(ENOENT);
         }
         Ok(attached)
+    }
+
+    /// The module that it waits for, unless the handler is at the tracepoint now.
+    pub(crate) fn awaited(&self) -> Option<&CStr> {
+        if self.0.attached.load(Relaxed) {
+            return None;
+        }
+        self.0.module.as_deref()
     }
 }
 
@@ -110,6 +130,16 @@ impl Drop for Attached {
 }
 
 impl Inner {
+    /// The module is there and the handler can't be put at its tracepoint.
+    fn fail(&self, error: Error) {
+        self.error.xchg(error.to_errno(), Full);
+        if self.settled.load(Relaxed) {
+            let module = self.module.as_deref().unwrap_or(c"");
+            let name: &CStr = &self.name;
+            pr_warn!("tracepoint {module}:{name}: nothing is recorded there: {error:?}\n");
+        }
+    }
+
     /// # Safety
     ///
     /// `module` is what the chain passes, in such a call.
@@ -149,7 +179,7 @@ unsafe extern "C" fn changed(
                     CStr::from_char_ptr(bindings::vesper_helper_tracepoint_module(module).cast())
                 };
                 if this.module.as_ref().is_some_and(|wanted| **wanted == *name) {
-                    this.error.set(Some(ENOENT));
+                    this.fail(ENOENT);
                 }
             } else if !tracepoint.is_null() && attached.is_null() {
                 // SAFETY: The tracepoint is there until the chain says that it goes; the handler
@@ -161,8 +191,11 @@ unsafe extern "C" fn changed(
                         this.data,
                     )
                 }) {
-                    Ok(()) => this.tracepoint.set(tracepoint),
-                    Err(e) => this.error.set(Some(e)),
+                    Ok(()) => {
+                        this.tracepoint.set(tracepoint);
+                        this.attached.store(true, Relaxed);
+                    }
+                    Err(e) => this.fail(e),
                 }
             }
         }
@@ -176,6 +209,7 @@ unsafe extern "C" fn changed(
                 bindings::vesper_helper_tracepoint_synchronize_unregister();
             }
             this.tracepoint.set(ptr::null_mut());
+            this.attached.store(false, Relaxed);
         }
         _ => (),
     }

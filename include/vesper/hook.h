@@ -66,8 +66,8 @@ struct vesper_regs {
  * @kind: VESPER_HOOK_*, first group
  * @flags: VESPER_HOOK_ELSE, heeded in a point
  * @names: of the tracepoint or function: several with '|' between them are tried
- *	   in turn. "module:name" is a tracepoint of a module; if that is not
- *	   loaded, the hook waits for it.
+ *	   in turn. "module:name" is a tracepoint of a module; if that is neither
+ *	   loaded nor built in, the hook waits for it.
  * @handler: see the kinds
  * @exit: see the kinds
  */
@@ -146,7 +146,8 @@ struct vesper_points;
  * @data: passed to the handlers
  *
  * A point that can't be attached is reported to the operator, and the others
- * run. Process context, in the module's init function.
+ * run; so is one that waits for a module. If it can't be attached when that has
+ * come, the kernel log says so. Process context, in the module's init function.
  *
  * Return: what is attached, or an ERR_PTR(), both reported: -EINVAL for a name in
  * @chosen that no point has, -ENOENT if none could be attached.

@@ -38,6 +38,8 @@ params! {
     n_subbufs: u32 = 0, "sub-buffers for each CPU (0: 8)";
 }
 
+filters!(pid, comm);
+
 labels! {
     /// Where the error is: `enum fserror_type` of `include/linux/fserror.h`.
     struct Where(u32) = c"fs_error" {
@@ -142,7 +144,7 @@ struct Probe {
 impl Probe {
     /// Any context but NMI.
     fn error(&self, regs: &mut vesper::Regs) {
-        let Some(task) = vesper::Task::current() else {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
         // SAFETY: The first two arguments of `fserror_report()`, which is being entered: a file
@@ -172,7 +174,7 @@ impl Probe {
 
     /// Any context but NMI.
     fn ext4_error(&self, sb: *mut super_block, function: *const c_char, line: c_uint) {
-        let Some(task) = vesper::Task::current() else {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
         // SAFETY: A file system that is mounted, and a string of ext4's.
@@ -191,7 +193,7 @@ impl Probe {
 
     /// Process context.
     fn ext4_shutdown(&self, sb: *mut super_block, flags: c_ulong) {
-        let Some(task) = vesper::Task::current() else {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
         // SAFETY: A file system that is mounted.
@@ -209,7 +211,7 @@ impl Probe {
 
     /// Process context.
     fn reconfigure(&self, regs: &mut vesper::Regs) {
-        let Some(task) = vesper::Task::current() else {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
         // SAFETY: The only argument of `reconfigure_super()`, which is being entered.

@@ -13,9 +13,13 @@ sysctl_of() { guest_exec "$GUEST" "cat /proc/sys/kernel/$1"; }
 timeout=$(sysctl_of hung_task_timeout_secs)
 warnings=$(sysctl_of hung_task_warnings)
 
-# Before ext4 is there: the points at its tracepoints wait for it.
+# Before ext4 is there: the points at its tracepoints wait for it, and that is said.
 guest_exec "$GUEST" "rmmod ext4 2>/dev/null; [ ! -e /sys/module/ext4 ]" || fail "ext4 stays loaded"
-load_group fs
+said=$(vesper load "$GUEST" fs 2>&1) || fail "cannot load fs: $said"
+[[ $said != *"is not attached"* ]] || fail "fs: $said"
+for point in ext4_error ext4_shutdown; do
+	expect_match "what waits" "$said" "point '$point' waits for module ext4, which is not loaded"
+done
 
 # A file system, and the place in it of a name in a directory.
 guest_exec "$GUEST" "
@@ -75,3 +79,17 @@ guest_exec "$GUEST" "
 expect_record fs fs_error "fs == 'ext4' and volume == 'loop7' and place == 'metadata' and error == -117 and inode > 0 and comm == 'ls'"
 expect_record fs ext4_error "volume == 'loop7' and 'dir' in function and line > 0 and comm == 'ls'"
 guest_exec "$GUEST" "umount /tmp/fs; losetup -d /dev/loop7; rm /tmp/image" || fail "cannot clean up"
+unload fs
+
+# Whose remounts: not those of others.
+guest_exec "$GUEST" "mount -t tmpfs tmpfs /tmp/fs" || fail "no tmpfs"
+remount() { guest_exec "$GUEST" "mount -o remount,ro /tmp/fs && mount -o remount,rw /tmp/fs" || fail "cannot remount"; }
+rm "$VESPER_WORK/fs.json"
+load_group fs points=read_only comm=somebody
+remount
+expect_none fs remount_read_only
+unload fs
+load_group fs points=read_only comm=mount
+remount
+expect_record fs remount_read_only "fs == 'tmpfs' and comm == 'mount'"
+guest_exec "$GUEST" "umount /tmp/fs" || fail "cannot clean up"
