@@ -190,6 +190,7 @@ impl Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.flush();
+        // What there is no memory for stays a number: there is nobody left to ask again.
         self.channel.outlet.settle();
         // After this, ours is the last reference.
         registry::remove(&self.channel);

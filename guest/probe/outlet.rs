@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     listener::Share,
-    sys::work::Run, //
+    sys::work::{
+        Run,
+        Work, //
+    }, //
 };
 use kernel::{
     cpu,
@@ -24,7 +27,14 @@ use kernel::{
         Arc,
         SetOnce, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
+
+/// How long memory is left alone when there was none for a name, in milliseconds.
+const PAUSE_MS: i64 = 100;
 
 /// See the module. The work item does what needs process context.
 pub(crate) struct Outlet {
@@ -69,14 +79,17 @@ impl Outlet {
         self.grown.store(true, Relaxed);
     }
 
-    /// Finds names that are still wanted, and tells the host. Process context.
-    pub(crate) fn settle(&self) {
-        if self.store.symbols.resolve() {
+    /// Finds names that are still wanted, and tells the host. Returns whether memory was too short
+    /// for all of them. Process context.
+    pub(crate) fn settle(&self) -> bool {
+        let resolved = self.store.symbols.resolve();
+        if resolved.found {
             if let Some(share) = self.share.as_ref() {
                 // What could not be sent is sent with the next, or when the device is back.
                 let _ = share.metadata(SECTION_SYMBOLS);
             }
         }
+        resolved.unfinished
     }
 
     fn lend_new(&self, share: &Share) {
@@ -93,12 +106,18 @@ impl Outlet {
 
 impl Run for Outlet {
     fn run(&self) {
-        self.settle();
+        let unfinished = self.settle();
         registry::flush_offline(&self.store);
         if let Some(share) = self.share.as_ref() {
             if self.grown.xchg(false, Relaxed) {
                 self.lend_new(share);
             }
+        }
+        if unfinished {
+            // Nobody asks for these names again: the addresses are known.
+            fsleep(Delta::from_millis(PAUSE_MS));
+            // SAFETY: An outlet is made as the value of a work item only, and runs in that.
+            unsafe { Work::of(self) }.queue();
         }
     }
 }

@@ -31,6 +31,14 @@ const SLOTS: usize = 2048;
 /// Slots looked at for one address.
 const PROBES: usize = 16;
 
+/// What came of a search for names.
+pub(crate) struct Resolved {
+    /// There are new ones.
+    pub(crate) found: bool,
+    /// Memory was short: there is more to find.
+    pub(crate) unfinished: bool,
+}
+
 /// Names found so far.
 struct Names {
     /// Entries of `order` that are in `text`.
@@ -106,10 +114,11 @@ impl Symbols {
         true
     }
 
-    /// Finds the names of the new addresses. Returns whether there were any. Process context.
-    pub(crate) fn resolve(&self) -> bool {
+    /// Finds the names of the new addresses. Process context.
+    pub(crate) fn resolve(&self) -> Resolved {
         let mut names = self.names.lock();
         let before = names.done;
+        let mut unfinished = false;
         // Where an entry is still 0, whoever is putting it asks for another round.
         while let Some(entry) = self.order.get(names.done) {
             let address = entry.load(Acquire);
@@ -123,11 +132,15 @@ impl Symbols {
                 // Out of memory: half a line would spoil the file, so it goes, and comes again in
                 // the next round.
                 names.text.truncate(len);
+                unfinished = true;
                 break;
             }
             names.done = names.done.wrapping_add(1);
         }
-        names.done != before
+        Resolved {
+            found: names.done != before,
+            unfinished,
+        }
     }
 
     /// Bytes of the text. Process context.
