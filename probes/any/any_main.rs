@@ -17,6 +17,7 @@ use kernel::{
 #[macro_use]
 mod vesper;
 mod args;
+mod kept;
 mod place;
 mod record;
 
@@ -38,7 +39,7 @@ params! {
     args: str[512] = "", "what to record of a call, by commas: [NAME=]FETCH[:TYPE]";
     returns: bool = false, "record the return of functions, too, with value and duration";
     min_us: u64 = 0, "only calls that took so many microseconds, as they return";
-    stack: u32 = 0, "entries of the call stack, at most 64";
+    stack: u32 = 0, "entries of the call stack, at most 64: at entry, with min_us at return";
     urgent: bool = false, "tell the host of each record at once";
     subbuf_size: u32 = 0, "bytes in a sub-buffer, a multiple of 4096 (0: 8192)";
     n_subbufs: u32 = 0, "sub-buffers for each CPU (0: 8)";
@@ -64,6 +65,8 @@ modinfo!("vesper_field=return.at:STRING:where, as at= names it");
 modinfo!("vesper_field=return.caller:SYMBOL:where it returns to");
 modinfo!("vesper_field=return.ret:S64:what it returns");
 modinfo!("vesper_field=return.ns:U64:how long it took, in nanoseconds");
+modinfo!("vesper_field=return.arg1:X64:with min_us: what args= asks for, as it was at entry");
+modinfo!("vesper_field=return.stack:STACK:with min_us: the call stack, if stack= is not 0");
 
 /// Most places at a time.
 const MAX_PLACES: usize = 16;
@@ -140,7 +143,14 @@ impl kernel::Module for Any {
             ));
             return Err(EINVAL);
         }
-        let records = Arc::new(Records::open(wanted_args()?)?, GFP_KERNEL)?;
+        let args = wanted_args()?;
+        for name in places.split(|&c| c == b',') {
+            place::check(name, &args).map_err(|why| {
+                vesper::remark(fmt!("at: '{}': {why}", BStr::from_bytes(name)));
+                EINVAL
+            })?;
+        }
+        let records = Arc::new(Records::open(args)?, GFP_KERNEL)?;
         let mut attached = KVec::new();
         for name in places.split(|&c| c == b',') {
             let name = CString::try_from_fmt(fmt!("{}", BStr::from_bytes(name)))?;

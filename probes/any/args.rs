@@ -172,6 +172,32 @@ impl Kind {
     }
 }
 
+/// How a place is hooked, as far as it matters to what can be recorded there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// A function, as it is entered.
+    Function,
+    /// A function, as it is entered and as it returns.
+    Call,
+    Tracepoint,
+}
+
+impl At {
+    /// Whether a value that begins so can be had there. Fails with a sentence.
+    pub(crate) fn has(self, base: Base) -> Result<(), &'static str> {
+        match (self, base) {
+            (Self::Tracepoint, Base::Argument(0..=4)) => Ok(()),
+            (Self::Tracepoint, _) => {
+                Err("a tracepoint has $arg1 to $arg5, and neither registers nor stack")
+            }
+            (Self::Call, base) if !at_fprobe(base) => {
+                Err("with returns= or min_us= there are only arguments, $stackN, ax, bp and sp")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Whether a hook by the cheaper way, an fprobe, has the register: those that have to do with calls.
 pub(crate) fn at_fprobe(base: Base) -> bool {
     match base {
@@ -213,6 +239,24 @@ mod tests {
         assert_eq!((arg.base, arg.kind), (Base::Argument(0), Kind::Unsigned(2)));
         assert_eq!(parse("di:string").unwrap().offsets(), [0]);
         assert_eq!(parse("+0(si):string").unwrap().offsets(), [0]);
+    }
+
+    #[test]
+    fn what_a_place_has() {
+        let at = |at: At, text| at.has(parse(text).unwrap().base).is_ok();
+        for (text, function, call, tracepoint) in [
+            ("$arg5", true, true, true),
+            ("di", true, true, true),
+            ("$arg6", true, true, false),
+            ("$stack0", true, true, false),
+            ("ax", true, true, false),
+            ("bx", true, false, false),
+            ("%flags", true, false, false),
+        ] {
+            assert_eq!(at(At::Function, text), function, "{text}");
+            assert_eq!(at(At::Call, text), call, "{text}");
+            assert_eq!(at(At::Tracepoint, text), tracepoint, "{text}");
+        }
     }
 
     #[test]

@@ -6,9 +6,11 @@ use crate::{
     args::{
         self,
         Arg,
+        At,
         Base,
         REGISTERS, //
     },
+    kept::Ticket,
     min_us,
     record::{
         Call,
@@ -47,7 +49,7 @@ impl Place {
             handler,
             exit,
         };
-        let timed = returns() || min_us() != 0;
+        let timed = timed();
         let reaches = reached as *mut c_void;
         let enters = entered as *mut c_void;
         let leaves = if timed {
@@ -102,19 +104,43 @@ impl Place {
     }
 }
 
+/// Whether the return of functions matters.
+fn timed() -> bool {
+    returns() || min_us() != 0
+}
+
+/// Whether all that is to be recorded can be had at the place that `name` names. Fails with a
+/// sentence.
+pub(crate) fn check(name: &[u8], args: &[Arg<'_>]) -> Result<(), &'static str> {
+    let at = match (name.starts_with(b"t:"), timed()) {
+        (true, true) => {
+            return Err("a tracepoint knows of no return: not with returns= or min_us=")
+        }
+        (true, false) => At::Tracepoint,
+        (false, true) => At::Call,
+        (false, false) => At::Function,
+    };
+    args.iter().try_for_each(|arg| at.has(arg.base))
+}
+
 /// # Safety
 ///
 /// Called by a hook of a [`Place`], with that and a call.
 unsafe extern "C" fn entered(data: *mut c_void, regs: *mut bindings::vesper_regs) {
     // SAFETY: The place is there as long as the hook, the call as long as this one.
     let (place, regs) = unsafe { (&*data.cast::<Place>(), Regs::from_raw(regs)) };
-    regs.state()[0] = now();
+    let now = now();
     if min_us() == 0 {
         let call = Call {
             at: place.name(),
             caller: regs.caller(),
         };
         place.records.entry(&call, |arg| of_function(arg, regs));
+        regs.state()[0] = now;
+    } else {
+        let ticket = place.records.keep(now, |arg| of_function(arg, regs));
+        let [at, owner] = ticket.map_or(Ticket::NONE, Ticket::words);
+        *regs.state() = [now, at, owner, 0];
     }
 }
 
@@ -124,13 +150,17 @@ unsafe extern "C" fn entered(data: *mut c_void, regs: *mut bindings::vesper_regs
 unsafe extern "C" fn left(data: *mut c_void, regs: *mut bindings::vesper_regs) {
     // SAFETY: As in `entered`.
     let (place, regs) = unsafe { (&*data.cast::<Place>(), Regs::from_raw(regs)) };
-    let ns = now().saturating_sub(regs.state()[0]);
+    let [begun, at, owner, _] = *regs.state();
+    let ticket = Ticket::from_words([at, owner]);
+    let ns = now().saturating_sub(begun);
     if ns / 1000 >= min_us() {
         let call = Call {
             at: place.name(),
             caller: regs.caller(),
         };
-        place.records.left(&call, regs.ret(), ns);
+        place.records.left(&call, regs.ret(), ns, ticket);
+    } else if let Some(ticket) = ticket {
+        place.records.forget(ticket);
     }
 }
 

@@ -7,7 +7,12 @@ use crate::{
         Arg,
         Kind, //
     },
-    n_subbufs, stack, subbuf_size, urgent,
+    kept::{
+        Kept,
+        Ticket,
+        Words, //
+    },
+    min_us, n_subbufs, stack, subbuf_size, urgent,
     vesper::{
         self,
         bindings, //
@@ -31,7 +36,7 @@ use kernel::{
 pub(crate) const MAX_ARGS: usize = 8;
 
 /// Room for the text of each, its end included.
-const TEXT: usize = 64;
+pub(crate) const TEXT: usize = 64;
 
 /// Places in the table of events.
 const ENTRY: u32 = 0;
@@ -48,6 +53,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Records {
     channel: NonNull<bindings::vesper_channel>,
     args: KVec<Arg<'static>>,
+    /// What is recorded of a call only as it returns; if that is so.
+    kept: Option<Kept>,
 }
 
 // SAFETY: The API is made to be called from any CPU; the rest is not written any more.
@@ -101,14 +108,17 @@ impl Records {
                 fields.push(field(name, type_), GFP_KERNEL)?;
             }
         }
-        for (name, arg) in names.iter().zip(&args) {
-            entry.push(field(name, type_of(arg.kind)), GFP_KERNEL)?;
-        }
-        if stack() != 0 {
-            entry.push(field(c"stack", bindings::VESPER_TYPE_STACK), GFP_KERNEL)?;
-        }
         exit.push(field(c"ret", bindings::VESPER_TYPE_S64), GFP_KERNEL)?;
         exit.push(field(c"ns", bindings::VESPER_TYPE_U64), GFP_KERNEL)?;
+        // With a threshold there are no entries: all is told when it is known to be wanted.
+        let late = min_us() != 0;
+        let fields = if late { &mut exit } else { &mut entry };
+        for (name, arg) in names.iter().zip(&args) {
+            fields.push(field(name, type_of(arg.kind)), GFP_KERNEL)?;
+        }
+        if stack() != 0 {
+            fields.push(field(c"stack", bindings::VESPER_TYPE_STACK), GFP_KERNEL)?;
+        }
         let event = |name: &CStr, fields: &[bindings::vesper_field]| bindings::vesper_event {
             name: name.as_char_ptr(),
             fields: fields.as_ptr(),
@@ -125,6 +135,11 @@ impl Records {
             n_subbufs: n_subbufs(),
             switch_ms: 0,
         };
+        let kept = if late && !args.is_empty() {
+            Some(Kept::new()?)
+        } else {
+            None
+        };
         // SAFETY: The tables are as `probe.h` wants them, and there until the call is over.
         let channel = from_err_ptr(unsafe { bindings::vesper_channel_open(&spec) })
             .inspect_err(|&e| {
@@ -137,6 +152,7 @@ impl Records {
         Ok(Self {
             channel: NonNull::new(channel).ok_or(EINVAL)?,
             args,
+            kept,
         })
     }
 
@@ -152,43 +168,95 @@ impl Records {
             return;
         };
         // Gathered first: while the record is written, interrupts are off.
-        let mut values = [Fetched::None; MAX_ARGS];
-        let mut texts = [[0; TEXT]; MAX_ARGS];
-        for ((arg, value), text) in self.args.iter().zip(&mut values).zip(&mut texts) {
-            *value = fetch(arg, base(arg), text);
-        }
-        let trace = (stack() != 0).then(|| match call.caller {
-            0 => vesper::Stack::save(stack() as usize),
-            caller => vesper::Stack::of_call(caller, stack() as usize),
-        });
-        let values = values.get(..self.args.len()).unwrap_or(&[]);
-        let mut len = common_len(task, call);
-        for (value, text) in values.iter().zip(&texts) {
-            len = len.saturating_add(value.len(text));
-        }
-        len = len.saturating_add(trace.as_ref().map_or(0, vesper::Value::size));
+        let words = self.words(base);
+        let trace = trace(call);
+        let len = common_len(task, call).saturating_add(self.more_len(&words, trace.as_ref()));
         self.write(ENTRY, len, |record| {
             common(record, task, call);
-            for (value, text) in values.iter().zip(&texts) {
-                value.put(text, record);
-            }
-            if let Some(trace) = &trace {
-                vesper::Value::put(trace, record);
-            }
+            self.put_more(&words, trace.as_ref(), record);
         });
     }
 
-    /// Records that a function returns. Any context.
-    pub(crate) fn left(&self, call: &Call<'_>, ret: usize, ns: u64) {
+    /// Keeps the arguments of a call, which begin where `base` says, until it returns. Any context.
+    pub(crate) fn keep(&self, now: u64, base: impl Fn(&Arg<'_>) -> usize) -> Option<Ticket> {
+        let kept = self.kept.as_ref()?;
+        vesper::Task::current().filter(|&task| wanted(task))?;
+        kept.put(&self.words(base), self.args.len(), now)
+    }
+
+    /// Forgets them. Any context.
+    pub(crate) fn forget(&self, ticket: Ticket) {
+        if let Some(kept) = &self.kept {
+            kept.drop(ticket);
+        }
+    }
+
+    /// Records that a function returns, with what was kept of it. Any context.
+    pub(crate) fn left(&self, call: &Call<'_>, ret: usize, ns: u64, ticket: Option<Ticket>) {
+        let kept = self.kept.as_ref().zip(ticket);
+        let words = kept.and_then(|(kept, ticket)| kept.take(ticket, self.args.len()));
         let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
-        let len = common_len(task, call).saturating_add(2 * size_of::<u64>());
+        let words = words.unwrap_or(Words::NONE);
+        let late = min_us() != 0;
+        let trace = if late { trace(call) } else { None };
+        let mut len = common_len(task, call).saturating_add(2 * size_of::<u64>());
+        if late {
+            len = len.saturating_add(self.more_len(&words, trace.as_ref()));
+        }
         self.write(RETURN, len, |record| {
             common(record, task, call);
             vesper::Value::put(&(ret as i64), record);
             vesper::Value::put(&ns, record);
+            if late {
+                self.put_more(&words, trace.as_ref(), record);
+            }
         });
+    }
+
+    fn words(&self, base: impl Fn(&Arg<'_>) -> usize) -> Words {
+        let mut words = Words::NONE;
+        let places = words.values.iter_mut().zip(&mut words.texts);
+        for (arg, (value, text)) in self.args.iter().zip(places) {
+            *value = fetch(arg, base(arg), text);
+        }
+        words
+    }
+
+    /// Bytes of arguments and call stack.
+    fn more_len(&self, words: &Words, trace: Option<&vesper::Stack>) -> usize {
+        let mut len = trace.map_or(0, vesper::Value::size);
+        for (arg, (&value, text)) in self.args.iter().zip(words.values.iter().zip(&words.texts)) {
+            len = len.saturating_add(match arg.kind {
+                Kind::String => vesper::Value::size(&known_text(value, text)),
+                kind => kind.size(),
+            });
+        }
+        len
+    }
+
+    fn put_more(
+        &self,
+        words: &Words,
+        trace: Option<&vesper::Stack>,
+        record: &mut vesper::Record<'_>,
+    ) {
+        for (arg, (&value, text)) in self.args.iter().zip(words.values.iter().zip(&words.texts)) {
+            match arg.kind {
+                Kind::String => vesper::Value::put(&known_text(value, text), record),
+                Kind::Symbol => vesper::Value::put(&vesper::Symbol(value as usize), record),
+                kind => match kind.size() {
+                    1 => vesper::Value::put(&(value as u8), record),
+                    2 => vesper::Value::put(&(value as u16), record),
+                    4 => vesper::Value::put(&(value as u32), record),
+                    _ => vesper::Value::put(&value, record),
+                },
+            }
+        }
+        if let Some(trace) = trace {
+            vesper::Value::put(trace, record);
+        }
     }
 
     fn write(&self, event: u32, len: usize, put: impl FnOnce(&mut vesper::Record<'_>)) {
@@ -224,25 +292,28 @@ fn common(record: &mut vesper::Record<'_>, task: vesper::Task<'_>, call: &Call<'
     vesper::Value::put(&vesper::Symbol(call.caller), record);
 }
 
-/// A value as it goes into a record.
-#[derive(Clone, Copy)]
-enum Fetched {
-    None,
-    /// The low bytes of an integer, so many of them.
-    Int(u64, usize),
-    Symbol(usize),
-    /// So many bytes of the text that is kept beside it.
-    Text(usize),
+/// The call stack, if the operator wants it.
+fn trace(call: &Call<'_>) -> Option<vesper::Stack> {
+    (stack() != 0).then(|| match call.caller {
+        0 => vesper::Stack::save(stack() as usize),
+        caller => vesper::Stack::of_call(caller, stack() as usize),
+    })
 }
 
-/// Follows an argument from its base to its value; what can't be read is zero, or no text.
-fn fetch(arg: &Arg<'_>, base: usize, text: &mut [u8; TEXT]) -> Fetched {
+/// The text of an argument, of which the value is the length.
+fn known_text(value: u64, text: &[u8; TEXT]) -> vesper::Text<'_> {
+    vesper::Text(text.get(..value as usize).unwrap_or(&[]))
+}
+
+/// Follows an argument from its base to its value, of text its length; what can't be read is zero,
+/// or no text.
+fn fetch(arg: &Arg<'_>, base: usize, text: &mut [u8; TEXT]) -> u64 {
     let mut value = base;
     let last = arg.offsets().len().wrapping_sub(1);
     for (n, &offset) in arg.offsets().iter().enumerate() {
         let at = value.wrapping_add_signed(offset as isize);
         if n == last && arg.kind == Kind::String {
-            return Fetched::Text(vesper::read_string(text, at).map_or(0, <[u8]>::len));
+            return vesper::read_string(text, at).map_or(0, <[u8]>::len) as u64;
         }
         // No more than what is asked for: what is behind it may not be there.
         let size = if n == last {
@@ -260,39 +331,7 @@ fn fetch(arg: &Arg<'_>, base: usize, text: &mut [u8; TEXT]) -> Fetched {
         }
     }
     match arg.kind {
-        Kind::Symbol => Fetched::Symbol(value),
-        Kind::String => Fetched::Text(0),
-        kind => Fetched::Int(value as u64, kind.size()),
-    }
-}
-
-impl Fetched {
-    fn text<'a>(&self, text: &'a [u8; TEXT]) -> vesper::Text<'a> {
-        let len = match *self {
-            Self::Text(len) => len,
-            _ => 0,
-        };
-        vesper::Text(text.get(..len).unwrap_or(&[]))
-    }
-
-    fn len(&self, text: &[u8; TEXT]) -> usize {
-        match *self {
-            Self::None => 0,
-            Self::Int(_, size) => size,
-            Self::Symbol(_) => size_of::<u64>(),
-            Self::Text(_) => vesper::Value::size(&self.text(text)),
-        }
-    }
-
-    fn put(&self, text: &[u8; TEXT], record: &mut vesper::Record<'_>) {
-        match *self {
-            Self::None => (),
-            Self::Int(value, 1) => vesper::Value::put(&(value as u8), record),
-            Self::Int(value, 2) => vesper::Value::put(&(value as u16), record),
-            Self::Int(value, 4) => vesper::Value::put(&(value as u32), record),
-            Self::Int(value, _) => vesper::Value::put(&value, record),
-            Self::Symbol(address) => vesper::Value::put(&vesper::Symbol(address), record),
-            Self::Text(_) => vesper::Value::put(&self.text(text), record),
-        }
+        Kind::String => 0,
+        _ => value as u64,
     }
 }

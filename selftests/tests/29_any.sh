@@ -44,19 +44,48 @@ records=$(recorded)
 note "$(head -n 5 <<<"$records")"
 expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ text="a-name-of-its-own" flags=0x[0-9a-f]*[1-9a-f]'
 
-# Only what takes long; entries are not told.
-vesper load "$GUEST" any at=hrtimer_nanosleep min_us=100000 comm=sleep || fail "a threshold"
+# Only what takes long; entries are not told, so the return has it all: the arguments as
+# they were at entry, and the call stack.
+vesper load "$GUEST" any at=hrtimer_nanosleep min_us=100000 comm=sleep stack=8 \
+	args='rqtp=di:s64,mode=si:u32,clock=dx:u32' || fail "a threshold"
 guest_exec "$GUEST" 'sleep 0.01; sleep 0.3'
 records=$(recorded)
 note "$records"
-expect_eq "short calls" "$(grep -cE ' entry: | ns=[0-9]{1,8}$' <<<"$records")" 0
-(($(grep -c ' return: .*at="hrtimer_nanosleep".* ns=[0-9]\{9\}' <<<"$records") == 1)) || fail "the long call"
+expect_eq "short calls" "$(grep -cE ' entry: | ns=[0-9]{1,8} ' <<<"$records")" 0
+long=$(grep -A 8 ' return: .*at="hrtimer_nanosleep".* ns=[0-9]\{9\} ' <<<"$records")
+expect_eq "long calls" "$(grep -c 'at="hrtimer_nanosleep"' <<<"$records")" 1
+# Relative, by the clock that sleep(1) uses.
+expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]{7} mode=1 clock=[01] '
+expect_match "the stack, which begins with the caller" "$long" $'return: [^\n]* caller=([^ +]+)[^\n]*\n    '
+expect_match "its first entry" "$long" $'\n    '"${BASH_REMATCH[1]}"
+
+# Text that is gone when the function returns: the interpreter of a script.
+vesper load "$GUEST" any at=open_exec min_us=1 args=file=di:string || fail "a threshold, and text"
+guest_exec "$GUEST" 'printf "#!/bin/sh\n" >/tmp/script; chmod +x /tmp/script; /tmp/script; rm /tmp/script'
+records=$(recorded)
+note "$records"
+expect_match "text at entry" "$records" ' return: .*at="open_exec" .* file="/bin/sh"'
 
 # What can't be understood is told, with the reason.
+# shellcheck disable=SC2016 # $stack1 is the probe's
 for wrong in 'at=tcp_v4_connect args=dj' 'at=tcp_v4_connect args=+8(di' 'args=di' \
-	'at=tcp_v4_connect args=event=di'; do
+	'at=tcp_v4_connect args=event=di' \
+	'at=tcp_v4_connect returns=1 args=bx' 'at=tcp_v4_connect min_us=1 args=%flags' \
+	'at=t:sched_process_exec args=ax' 'at=t:sched_process_exec args=$stack1' \
+	'at=t:sched_process_exec returns=1' 'at=tcp_v4_connect,t:sched_process_exec min_us=1'; do
 	# shellcheck disable=SC2086 # words
 	expect_status 3 vesper load "$GUEST" any $wrong
 	note "$OUTPUT"
-	expect_match "$wrong" "$OUTPUT" 'it says: (args|at=|the channel)'
+	expect_match "$wrong" "$OUTPUT" 'it says: (args|at|the channel)'
 done
+
+# A module that is not there is waited for, and that is said.
+said=$(vesper load "$GUEST" any at=t:no_such_module:no_such_tracepoint) || fail "a module to come: $said"
+expect_match "a module to come" "$said" \
+	"point 't:no_such_module:no_such_tracepoint' waits for module no_such_module, which is not loaded"
+unload any
+# What is built in is not waited for.
+said=$(vesper load "$GUEST" any at=t:sched:sched_process_exec) || fail "what is built in: $said"
+[[ $said != *waits* ]] || fail "it waits for what is built in: $said"
+guest_exec "$GUEST" '/bin/busybox true'
+expect_match "a built-in tracepoint" "$(recorded)" 'at="t:sched:sched_process_exec"'
