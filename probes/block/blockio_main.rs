@@ -191,8 +191,10 @@ impl Probe {
         let Some(rq) = (unsafe { Request::from_raw(raw) }).filter(on_device) else {
             return;
         };
-        let pid = vesper::Task::current().map_or(0, vesper::Task::pid);
-        self.issued.begin(rq.key(), pid as u64);
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
+            return;
+        };
+        self.issued.begin(rq.key(), task.pid() as u64);
     }
 
     fn slow_complete(&self, raw: *mut request, status: blk_status_t, bytes: c_uint) {
@@ -319,6 +321,7 @@ impl kernel::Module for BlockIo {
             })?,
             issued: Spans::new(ON_THEIR_WAY)?,
         };
+        vesper::filter::check::<Watched>(filtered(), &[c"slow", c"issue"]);
         Ok(Self {
             _attachment: vesper::Attachment::new::<Watched>(Arc::new(probe, GFP_KERNEL)?)?,
         })

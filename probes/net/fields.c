@@ -17,7 +17,11 @@
 #include <net/ip.h>
 #include <net/sock.h>
 #include <net/tcp_states.h>
+#include <trace/events/skb.h>
+#include <trace/events/sock.h>
+#include <trace/events/tcp.h>
 
+#include "../prototypes.h"
 #include "fields.h"
 
 static void put_v4(char *text, __be32 address, __be16 port)
@@ -157,6 +161,14 @@ bool net_backlog_full(const struct sock *sk, struct net_backlog *backlog)
 	return sk_acceptq_is_full(sk);
 }
 
+/* Whether a packet that TCP looks at is the last of three that make a connection. */
+bool net_completes(const struct sk_buff *skb)
+{
+	const struct tcphdr *th = tcp_hdr(skb);
+
+	return th->ack && !th->syn && !th->rst;
+}
+
 /* Name of why a packet was dropped, valid for ever, or %NULL. */
 const char *net_drop_reason(u32 reason)
 {
@@ -184,3 +196,10 @@ struct net_device *net_notified(void *info)
 {
 	return netdev_notifier_info_to_dev(info);
 }
+
+/* The tracepoints of net_main.rs. */
+PROTOTYPE(tcp_retransmit_skb, const struct sock *, const struct sk_buff *, int);
+PROTOTYPE(tcp_send_reset, const struct sock *, const struct sk_buff *, const enum sk_rst_reason);
+PROTOTYPE(tcp_receive_reset, struct sock *);
+PROTOTYPE(kfree_skb, struct sk_buff *, void *, enum skb_drop_reason, const struct sock *);
+PROTOTYPE(inet_sock_set_state, const struct sock *, const int, const int);

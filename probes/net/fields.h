@@ -51,6 +51,7 @@ u32 net_sock_state(const struct sock *sk);
 u32 net_sock_protocol(const struct sock *sk);
 u32 net_retransmits(const struct sock *sk);
 bool net_backlog_full(const struct sock *sk, struct net_backlog *backlog);
+bool net_completes(const struct sk_buff *skb);
 const char *net_drop_reason(u32 reason);
 void net_read_link(const struct net_device *dev, struct net_link *link);
 struct net_device *net_notified(void *info);

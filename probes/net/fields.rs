@@ -119,6 +119,16 @@ pub(crate) unsafe fn full_backlog(sk: *const sock) -> Option<Backlog> {
     unsafe { bindings::net_backlog_full(sk, ptr::from_mut(&mut backlog)) }.then_some(backlog)
 }
 
+/// Whether a packet is the last of three that make a connection.
+///
+/// # Safety
+///
+/// `skb` is a packet that TCP has received.
+pub(crate) unsafe fn completes(skb: *const sk_buff) -> bool {
+    // SAFETY: By the contract above.
+    unsafe { bindings::net_completes(skb) }
+}
+
 /// State of a socket: `TCP_*`.
 ///
 /// # Safety

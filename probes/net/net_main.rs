@@ -28,6 +28,7 @@ mod vesper;
 mod fields;
 #[path = "../notifier.rs"]
 mod notifier;
+mod refused;
 
 use fields::{
     bindings as c,
@@ -40,6 +41,7 @@ use notifier::{
     Notified,
     Notifier, //
 };
+use refused::Refused;
 
 module! {
     type: Net,
@@ -178,7 +180,7 @@ events! {
         dest: vesper::Text<'a>,
     }
 
-    /// A program does not accept connections as fast as they come.
+    /// A program does not accept connections as fast as they come: once for each that is refused.
     struct Overflow<'a> = c"listen_overflow" {
         /// Where it listens.
         local: vesper::Text<'a>,
@@ -215,6 +217,7 @@ const NOT_SPECIFIED: u32 = 2;
 struct Probe {
     channel: vesper::Channel<Records>,
     links: Notifier<Probe>,
+    refused: Refused,
     /// The chain tells of a change, not of what was there at first or is still there at last.
     watching: Atomic<bool>,
 }
@@ -335,7 +338,12 @@ impl Probe {
 
     /// `tcp_check_req(sk, skb, ...)`: a connection is there but for being accepted.
     fn check(&self, regs: &mut vesper::Regs) {
-        self.overflow(regs.arg(0) as *const sock, regs.arg(1) as *const sk_buff);
+        let skb = regs.arg(1) as *const sk_buff;
+        // A request that comes once more is none that could be refused here.
+        // SAFETY: Argument of a function that is being entered, which holds it.
+        if unsafe { fields::completes(skb) } {
+            self.overflow(regs.arg(0) as *const sock, skb);
+        }
     }
 
     fn overflow(&self, sk: *const sock, skb: *const sk_buff) {
@@ -345,7 +353,7 @@ impl Probe {
         };
         // SAFETY: As above.
         let (own, ends) = unsafe { (Ends::of_sock(sk), Ends::of_received(skb)) };
-        if !own.has_port(port()) {
+        if !own.has_port(port()) || !self.refused.is_new([own.local().0, ends.remote().0]) {
             return;
         }
         let record = Overflow {
@@ -461,8 +469,10 @@ impl kernel::Module for Net {
                 ..Default::default()
             })?,
             links: Notifier::new(),
+            refused: Refused::new()?,
             watching: Atomic::new(false),
         };
+        vesper::filter::check::<Watched>(filtered(), &[c"state"]);
         Ok(Self {
             _attachment: vesper::Attachment::new::<Watched>(Arc::new(probe, GFP_KERNEL)?)?,
         })

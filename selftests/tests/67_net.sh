@@ -4,7 +4,7 @@
 # that goes down: the group "net". Another port is left out.
 . lib/vesper.sh
 . lib/groups.sh
-unload_on_exit net
+unload_on_exit net blockio
 
 load_group net points=default,state
 guest_exec "$GUEST" "nc -w 2 127.0.0.1 7001 </dev/null" && fail "somebody listens"
@@ -28,6 +28,15 @@ guest_exec "$GUEST" "
 	kill -KILL \$server
 	echo \$old >/proc/sys/net/core/somaxconn" >/dev/null
 expect_record net listen_overflow "local == '127.0.0.1:7002' and limit == 1 and backlog > limit and remote.startswith('127.0.0.1:')"
+collect net
+# Once for each connection that was refused, whatever it did after that.
+refused=$(count_records net listen_overflow)
+expect_eq "clients among $refused refused ones" "$(python3 -c '
+import json, sys
+lines = (json.loads(line) for line in open(sys.argv[1]))
+fields = (l.get("fields", l) for l in lines if l.get("event") == "listen_overflow")
+print(len({f["remote"] for f in fields}))' "$VESPER_WORK/net.json")" "$refused"
+((refused <= 5)) || fail "$refused of 5 clients were refused"
 expect_record net tcp_retransmit "remote == '127.0.0.1:7002' and state == 'syn_sent' and retransmits >= 0"
 
 guest_exec "$GUEST" "ip link set lo down; ip link set lo up"
@@ -43,3 +52,14 @@ guest_exec "$GUEST" "nc -w 2 127.0.0.1 7001 </dev/null" && fail "somebody listen
 expect_none net tcp_reset_sent
 expect_none net packet_drop "dest == '127.0.0.1:7001'"
 expect_none net socket_state
+unload net
+
+# A filter that no chosen point can heed is no filter, and that is said.
+said=$(vesper load "$GUEST" net pid=5) || fail "cannot load net pid=5: $said"
+expect_match "what filters nothing" "$said" \
+	'pid= and comm= filter nothing at the points link, retransmit, reset_sent, reset_received, drop, overflow'
+unload net
+load_group net points=state comm=nc
+said=$(vesper load "$GUEST" block points=all comm=nc) || fail "cannot load block comm=nc: $said"
+expect_match "what filters nothing" "$said" 'filter nothing at the points error, complete:'
+unload blockio
