@@ -14,7 +14,10 @@
 #include <linux/rcupdate.h>
 #include <linux/sched/signal.h>
 #include <linux/vmstat.h>
+#include <trace/events/oom.h>
+#include <trace/events/vmscan.h>
 
+#include "../prototypes.h"
 #include "fields.h"
 
 /* Names of a cgroup's path that are shown at most: the last ones. */
@@ -119,3 +122,10 @@ bool memory_no_warning(u32 gfp)
 {
 	return gfp & (__force u32)__GFP_NOWARN;
 }
+
+/* The tracepoints of memory_main.rs. */
+PROTOTYPE(mark_victim, struct task_struct *, uid_t);
+PROTOTYPE(mm_vmscan_direct_reclaim_begin, gfp_t, int, struct mem_cgroup *);
+PROTOTYPE(mm_vmscan_direct_reclaim_end, unsigned long, struct mem_cgroup *);
+PROTOTYPE(mm_vmscan_memcg_reclaim_begin, gfp_t, int, struct mem_cgroup *);
+PROTOTYPE(mm_vmscan_memcg_reclaim_end, unsigned long, struct mem_cgroup *);

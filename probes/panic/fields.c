@@ -9,7 +9,9 @@
 #include <linux/ptrace.h>
 #include <linux/sprintf.h>
 #include <linux/stdarg.h>
+#include <trace/events/rcu.h>
 
+#include "../prototypes.h"
 #include "fields.h"
 
 /* Messages that are looked through for the last ones that fit. */
@@ -53,3 +55,6 @@ u32 panic_last_words(char *text, u32 size)
 	kmsg_dump_get_buffer(&messages, false, text, size, &len);
 	return len;
 }
+
+/* The tracepoint of panic_main.rs. */
+PROTOTYPE(rcu_stall_warning, const char *, const char *);

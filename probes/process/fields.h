@@ -7,9 +7,11 @@
 
 struct kernel_siginfo;
 struct linux_binprm;
+struct task_struct;
 
 const char *process_exec_file(const struct linux_binprm *bprm);
 unsigned long process_fault_address(const struct kernel_siginfo *info);
 unsigned long process_user_ip(void);
+int process_exit_status(const struct task_struct *task, bool last);
 
 #endif

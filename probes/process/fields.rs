@@ -7,7 +7,8 @@
 use kernel::{
     bindings::{
         kernel_siginfo,
-        linux_binprm, //
+        linux_binprm,
+        task_struct, //
     },
     prelude::*,
     str::CStr, //
@@ -53,4 +54,14 @@ pub(crate) unsafe fn fault_address(info: *const kernel_siginfo) -> usize {
 pub(crate) fn user_ip() -> usize {
     // SAFETY: No requirements.
     unsafe { bindings::process_user_ip() }
+}
+
+/// What a task leaves, or a process if `last` says that it is the last of one, as `wait(2)` gives it.
+///
+/// # Safety
+///
+/// `task` is ending, and is the one that runs.
+pub(crate) unsafe fn exit_status(task: *const task_struct, last: bool) -> i32 {
+    // SAFETY: By the contract above. The first thread of a process is there as long as others are.
+    unsafe { bindings::process_exit_status(task, last) }
 }

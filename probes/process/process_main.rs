@@ -94,7 +94,7 @@ events! {
         ns_tgid: i32,
         /// Its name.
         comm: vesper::Comm,
-        /// What it returned.
+        /// What it returned; of the last thread, what its process did.
         code: u8,
         /// What killed it.
         signal: Signal,
@@ -200,7 +200,12 @@ impl Probe {
 
     fn exit(&self, task: *mut task_struct, last: bool) {
         // SAFETY: It is the task that calls the tracepoint.
-        let (ending, status) = unsafe { (vesper::Task::from_raw(task), (*task).exit_code) };
+        let (ending, status) = unsafe {
+            (
+                vesper::Task::from_raw(task),
+                fields::exit_status(task, last), //
+            )
+        };
         let Some(ending) = ending.filter(|&task| wanted(task)) else {
             return;
         };
