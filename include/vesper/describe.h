@@ -44,19 +44,68 @@
 	static const char __UNIQUE_ID(vesper_info)[]			\
 		__used __section(".modinfo") __aligned(1) = _strings
 
-/* An entry of the table of events, for VESPER_FIELDS(_event, ...). */
+/**
+ * VESPER_EVENT() - an entry of the table of events
+ * @_event: a name that VESPER_FIELDS() was given
+ */
 #define VESPER_EVENT(_event)						\
 	{ #_event, _event##_fields, ARRAY_SIZE(_event##_fields) }
 
-/* Hooks, for VESPER_POINTS(). */
+/**
+ * VESPER_TRACEPOINT() - a hook at a tracepoint, for VESPER_POINTS()
+ * @_names: as in struct vesper_hook_spec
+ * @_handler: void (*)(void *data, ...), with the tracepoint's own arguments
+ */
 #define VESPER_TRACEPOINT(_names, _handler)				\
-	{ VESPER_HOOK_TRACEPOINT, 0, _names, _handler, NULL }
+	__VESPER_HOOK_TRACEPOINT(0, _names, _handler)
+
+/**
+ * VESPER_KPROBE() - a hook where a function begins, for VESPER_POINTS()
+ * @_names: as in struct vesper_hook_spec
+ * @_handler: void (*)(void *data, struct vesper_regs *regs)
+ */
 #define VESPER_KPROBE(_names, _handler)					\
-	{ VESPER_HOOK_KPROBE, 0, _names, _handler, NULL }
+	__VESPER_HOOK_KPROBE(0, _names, _handler)
+
+/**
+ * VESPER_FPROBE() - a hook where a function begins and where it returns, for
+ *		     VESPER_POINTS()
+ * @_names: as in struct vesper_hook_spec
+ * @_handler: void (*)(void *data, struct vesper_regs *regs), or %NULL
+ * @_exit: the same, where it returns
+ */
 #define VESPER_FPROBE(_names, _handler, _exit)				\
-	{ VESPER_HOOK_FPROBE, 0, _names, _handler, _exit }
+	__VESPER_HOOK_FPROBE(0, _names, _handler, _exit)
+
+/**
+ * VESPER_SOURCE() - something of the probe's own, for VESPER_POINTS()
+ * @_begin: int (*)(void *data): 0, or a negative errno. Process context
+ * @_end: void (*)(void *data). Process context
+ */
 #define VESPER_SOURCE(_begin, _end)					\
-	{ VESPER_HOOK_SOURCE, 0, NULL, _begin, _end }
+	__VESPER_HOOK_SOURCE(0, _begin, _end)
+
+/**
+ * VESPER_ELSE() - a hook that stands in for the one before it, where this kernel
+ *		   does not have that, for VESPER_POINTS()
+ * @_kind: TRACEPOINT, KPROBE, FPROBE or SOURCE
+ *
+ * What is behind it is as for the macro of that kind:
+ *
+ *	VESPER_FPROBE("out_of_memory", on_oom, NULL),
+ *	VESPER_ELSE(KPROBE, "out_of_memory", on_oom)
+ */
+#define VESPER_ELSE(_kind, ...)						\
+	__VESPER_HOOK_##_kind(VESPER_HOOK_ELSE, __VA_ARGS__)
+
+#define __VESPER_HOOK_TRACEPOINT(_flags, _names, _handler)		\
+	{ VESPER_HOOK_TRACEPOINT, _flags, _names, _handler, NULL }
+#define __VESPER_HOOK_KPROBE(_flags, _names, _handler)			\
+	{ VESPER_HOOK_KPROBE, _flags, _names, _handler, NULL }
+#define __VESPER_HOOK_FPROBE(_flags, _names, _handler, _exit)		\
+	{ VESPER_HOOK_FPROBE, _flags, _names, _handler, _exit }
+#define __VESPER_HOOK_SOURCE(_flags, _begin, _end)			\
+	{ VESPER_HOOK_SOURCE, _flags, NULL, _begin, _end }
 
 /**
  * VESPER_POINTS() - declare the points of a probe, and the parameter "points"
@@ -98,6 +147,10 @@
  * vesper_attach() - attach those points of a table that the operator chose
  * @_table: from VESPER_POINTS()
  * @_data: passed to the handlers
+ *
+ * vesper_points_attach() for it. Process context, in the module's init function.
+ *
+ * Return: as of vesper_points_attach().
  */
 #define vesper_attach(_table, _data)					\
 	vesper_points_attach(THIS_MODULE, _table, ARRAY_SIZE(_table),	\

@@ -3,6 +3,7 @@
 //! What an image says about itself: strings in `.modinfo`, which `vesper probes` reads.
 
 /// Bytes of a string made of `parts`, its terminator included.
+#[doc(hidden)]
 pub(crate) const fn len(parts: &[&[u8]]) -> usize {
     let mut len = 1;
     let mut i = 0;
@@ -14,6 +15,7 @@ pub(crate) const fn len(parts: &[&[u8]]) -> usize {
 }
 
 /// Puts `parts` one behind the other.
+#[doc(hidden)]
 pub(crate) const fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut bytes = [0; N];
     let (mut i, mut at) = (0, 0);
@@ -31,21 +33,25 @@ pub(crate) const fn join<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 }
 
 /// What a part of such a string may be.
+#[doc(hidden)]
 pub(crate) struct Part<T>(pub(crate) T);
 
 impl Part<&'static str> {
+    #[doc(hidden)]
     pub(crate) const fn bytes(self) -> &'static [u8] {
         self.0.as_bytes()
     }
 }
 
 impl Part<&'static [u8]> {
+    #[doc(hidden)]
     pub(crate) const fn bytes(self) -> &'static [u8] {
         self.0
     }
 }
 
-/// Puts a string, made of constant parts, into `.modinfo`.
+/// Puts a string, made of constant parts, into `.modinfo`: `modinfo!("vesper_group=", "block")`. At
+/// the top level of a module, or in a function.
 macro_rules! modinfo {
     ($($part:expr),+ $(,)?) => {
         const _: () = {

@@ -12,6 +12,7 @@ use kernel::{
 };
 
 /// A string parameter of at most `N - 1` bytes. Made by [`params!`].
+#[doc(hidden)]
 #[repr(transparent)]
 pub(crate) struct StringParam<const N: usize>(UnsafeCell<[u8; N]>);
 
@@ -31,6 +32,7 @@ impl<const N: usize> StringParam<N> {
     }
 
     /// What was given at load, empty if nothing was.
+    #[doc(hidden)]
     pub(crate) fn value(&self) -> &CStr {
         // SAFETY: Not written any more.
         let bytes = unsafe { &*self.0.get() };
@@ -53,6 +55,7 @@ pub(crate) trait Param {
     const OPS: *const bindings::kernel_param_ops;
 }
 
+#[doc(hidden)]
 macro_rules! types {
     ($($type:ty: $ops:ident,)*) => {
         $(impl Param for $type {

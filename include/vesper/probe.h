@@ -190,12 +190,17 @@ bool vesper_record_begin(struct vesper_channel *channel, u32 event, u32 len,
  * vesper_record_commit() - end a record that vesper_record_begin() set up
  * @record: the record, no longer valid afterwards
  * @flags: VESPER_RECORD_*
+ *
+ * The context in which it was begun. A record of which more was put than had been
+ * asked for is dropped and counted as lost.
  */
 void vesper_record_commit(struct vesper_record *record, u32 flags);
 
 /**
  * vesper_record_discard() - take a begun record back; it is not counted as lost
  * @record: the record, no longer valid afterwards
+ *
+ * The context in which it was begun.
  */
 void vesper_record_discard(struct vesper_record *record);
 
@@ -204,6 +209,9 @@ void vesper_record_discard(struct vesper_record *record);
  * @record: a begun record
  * @data: the bytes
  * @len: their number; the field takes 4 bytes more
+ *
+ * Any context, as for all that put a field: between begin and commit. What does not
+ * fit in the length that was asked for is left out, and commit drops the record.
  */
 void vesper_put_bytes(struct vesper_record *record, const void *data, u32 len);
 
@@ -212,6 +220,8 @@ void vesper_put_bytes(struct vesper_record *record, const void *data, u32 len);
  * @record: a begun record
  * @text: ends at a NUL or after @max bytes
  * @max: most bytes to take; the field takes up to @max + 1
+ *
+ * Any context.
  */
 void vesper_put_string(struct vesper_record *record, const char *text, u32 max);
 
@@ -221,7 +231,8 @@ void vesper_put_string(struct vesper_record *record, const char *text, u32 max);
  * @addresses: of code or data of the kernel
  * @nr: their number, 8 bytes each
  *
- * The name of each address is sent once for the channel, shortly afterwards.
+ * The name of each address is sent once for the channel, shortly afterwards. Any
+ * context.
  */
 void vesper_put_symbols(struct vesper_record *record,
 			const unsigned long *addresses, u32 nr);
@@ -261,7 +272,7 @@ u32 vesper_stack_save(const struct module *owner, unsigned long *entries,
  * @value: where the integer is
  * @len: its size in bytes
  *
- * What does not fit in the length that was asked for is left out, and the
+ * Any context. What does not fit in the length that was asked for is left out, and the
  * record then dropped and counted at commit: @pos goes past @end.
  */
 static inline void vesper_put_int(struct vesper_record *record,
@@ -272,7 +283,14 @@ static inline void vesper_put_int(struct vesper_record *record,
 	record->pos += len;
 }
 
-/* vesper_put(record, u32, value): put an integer field of that type. */
+/**
+ * vesper_put() - put an integer field of a type
+ * @record: a begun record
+ * @type: its type, as u32: as wide as that of the table
+ * @val: its value
+ *
+ * vesper_put_int() for it. Any context.
+ */
 #define vesper_put(record, type, val)				\
 	do {							\
 		type __vesper_v = (val);			\
@@ -285,6 +303,8 @@ static inline void vesper_put_int(struct vesper_record *record,
  * @record: a begun record
  * @entries: return addresses
  * @nr: their number; the field takes 4 + 8 * @nr bytes
+ *
+ * Any context.
  */
 static inline void vesper_put_stack(struct vesper_record *record,
 				    const unsigned long *entries, u32 nr)
@@ -293,9 +313,15 @@ static inline void vesper_put_stack(struct vesper_record *record,
 	vesper_put_symbols(record, entries, nr);
 }
 
-/*
- * Of namespace VESPER_TEST, for tests without a host: says about one buffer
- * what the host would, that it is done with @count more sub-buffers.
+/**
+ * vesper_test_consume() - say about a buffer what the host would, in tests
+ * @channel: an open channel
+ * @cpu: whose buffer
+ * @count: sub-buffers that are read
+ *
+ * Of namespace VESPER_TEST, for tests without a host. Process context.
+ *
+ * Return: 0, or -ENOENT if that CPU has no buffer.
  */
 int vesper_test_consume(struct vesper_channel *channel, u32 cpu, u32 count);
 

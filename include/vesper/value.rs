@@ -21,13 +21,15 @@ pub(crate) trait Value {
     /// Names of its values.
     const LABELS: *const bindings::vesper_labels = ptr::null();
 
-    /// Most bytes it takes.
+    /// Most bytes it takes. Any context.
     fn size(&self) -> usize;
 
-    /// Writes it.
+    /// Writes it, `size()` bytes at most: what is more than was asked for has the record dropped.
+    /// Any context.
     fn put(&self, record: &mut Record<'_>);
 }
 
+#[doc(hidden)]
 macro_rules! integers {
     ($($type:ty: $id:ident,)*) => {
         $(impl Value for $type {
@@ -146,7 +148,7 @@ const NAME_LEN: usize = 80;
 pub(crate) struct Names(Stack);
 
 impl Names {
-    /// The name of one address.
+    /// The name of one address. Any context.
     pub(crate) fn one(address: usize) -> Self {
         let mut entries = [0; MAX_STACK];
         entries[0] = address as c_ulong;

@@ -73,9 +73,6 @@ static void end_wrong(void *data)
 	called("wrong");
 }
 
-/* A hook that takes the place of the one before it. */
-#define ELSE(kind, names, handler)	{ kind, VESPER_HOOK_ELSE, names, handler, NULL }
-
 #define NOWHERE		"no_such_function"
 #define SLEEP		"hrtimer_nanosleep"
 #define EXIT		"sched_process_exit"
@@ -85,11 +82,11 @@ static void end_wrong(void *data)
 	  VESPER_FPROBE(NOWHERE "|" SLEEP, on_name, NULL)) \
 	P(other_hook, ON, "the second hook can be attached, the third could", \
 	  VESPER_FPROBE(NOWHERE, on_wrong, NULL), \
-	  ELSE(VESPER_HOOK_KPROBE, SLEEP, on_hook), \
-	  ELSE(VESPER_HOOK_KPROBE, SLEEP, on_wrong)) \
+	  VESPER_ELSE(KPROBE, SLEEP, on_hook), \
+	  VESPER_ELSE(KPROBE, SLEEP, on_wrong)) \
 	P(other_kind, ON, "a source does not begin, a tracepoint takes its place", \
 	  VESPER_SOURCE(refuse, end_wrong), \
-	  ELSE(VESPER_HOOK_TRACEPOINT, "no_such_tracepoint|" EXIT, on_exit)) \
+	  VESPER_ELSE(TRACEPOINT, "no_such_tracepoint|" EXIT, on_exit)) \
 	P(source, ON, "something of the probe's own", \
 	  VESPER_SOURCE(begin, end)) \
 	P(half, ON, "one of two hooks can't be attached: none is", \
