@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 # blktrace's channels in a guest are shown on the host on request: what blkparse
 # makes of them here is, line for line, what it makes of the guest's own copy, taken
-# by mapping, without consuming. The guest's reader and the host's don't disturb each
-# other. Patterns, later channels, stopping, refusals.
-# time-limit: 240
+# by mapping, without consuming, and of what blktrace itself writes in the guest. The
+# guest's reader and the host's don't disturb each other. Such a channel is no hindrance
+# to `vesper cat` of a whole guest. Patterns, later channels, stopping, refusals.
+# time-limit: 300
 . lib/vesper.sh
 own_guest share1 --smp 2 -- \
 	-blockdev driver=null-co,node-name=disk,size=67108864,read-zeroes=on \
@@ -19,6 +20,20 @@ read_disk() { # BLOCKS
 	in_guest "for cpu in 0 1; do taskset \$((1 << cpu)) dd if=/dev/vda of=/dev/null iflag=direct bs=4k count=$1 2>/dev/null; done"
 }
 in_guest "modprobe virtio_blk"
+write_disk() { # BLOCKS
+	in_guest "for cpu in 0 1; do taskset \$((1 << cpu)) dd if=/dev/zero of=/dev/vda oflag=direct bs=4k count=$1 conv=notrunc 2>/dev/null; done"
+}
+# What the guest has in a buffer of CPU, unless it has gone round.
+guest_copy() { # CPU
+	guest_exec "$GUEST" "/tmp/trace_disk copy /sys/kernel/debug/vesper_relaymap/$1 $SIZE $COUNT | base64" | base64 -d
+}
+blkparse_of() { # DIR
+	(cd "$1" && blkparse -i vda) >"$1.txt" || fail "blkparse of $1"
+}
+same_text() { # DIR DIR
+	diff "$1.txt" "$2.txt" >"$VESPER_WORK/diff" ||
+		fail "blkparse of ${1##*/} and ${2##*/} differ: $(head -5 "$VESPER_WORK/diff")"
+}
 guest_put "$GUEST" tools/trace_disk /tmp/trace_disk
 guest_put "$GUEST" "$GUEST_TOP/selftests/modules/vesper_relaymap/vesper_relaymap.ko" /tmp/relaymap.ko
 in_guest "chmod +x /tmp/trace_disk"
@@ -46,17 +61,14 @@ read_disk 400
 trace_disk stop /dev/vda
 mkdir "$VESPER_WORK/guest" "$VESPER_WORK/host"
 for cpu in 0 1; do
-	guest_exec "$GUEST" "/tmp/trace_disk copy /sys/kernel/debug/vesper_relaymap/$cpu $SIZE $COUNT | base64" |
-		base64 -d >"$VESPER_WORK/guest/vda.blktrace.$cpu"
+	guest_copy $cpu >"$VESPER_WORK/guest/vda.blktrace.$cpu"
 	[[ -s $VESPER_WORK/guest/vda.blktrace.$cpu ]] || fail "the guest has no copy of CPU $cpu"
 	cat "$files/trace$cpu" >"$VESPER_WORK/host/vda.blktrace.$cpu" || fail "cannot read trace$cpu"
 	cmp "$VESPER_WORK"/{guest,host}/vda.blktrace.$cpu || fail "host and guest differ on CPU $cpu"
 done
-for side in guest host; do
-	(cd "$VESPER_WORK/$side" && blkparse -i vda) >"$VESPER_WORK/$side.txt" || fail "blkparse of the ${side}'s copy"
-done
-diff "$VESPER_WORK/guest.txt" "$VESPER_WORK/host.txt" >"$VESPER_WORK/diff" ||
-	fail "blkparse differs: $(head -5 "$VESPER_WORK/diff")"
+blkparse_of "$VESPER_WORK/guest"
+blkparse_of "$VESPER_WORK/host"
+same_text "$VESPER_WORK/guest" "$VESPER_WORK/host"
 completions=$(awk '$6 == "C"' "$VESPER_WORK/host.txt" | wc -l)
 note "$completions completions in $(wc -l <"$VESPER_WORK/host.txt") lines, the same on both sides"
 ((completions >= 800)) || fail "there are too few"
@@ -67,6 +79,21 @@ for cpu in 0 1; do
 		base64 -d | cmp - "$VESPER_WORK/guest/vda.blktrace.$cpu" ||
 		fail "the guest's own reader misses something on CPU $cpu"
 done
+
+# ---- cat of a whole guest: what has no metadata is left out, with a note ------
+expect_status 1 vesper cat "$GUEST"
+expect_match "nothing that can be shown" "$OUTPUT" "relay.block.vda' has no metadata"
+vesper load "$GUEST" "$SIGNAL" || fail "cannot load signal"
+in_guest "sleep 60 & kill \$!"
+signal_shown() {
+	vesper cat "$GUEST" >>"$VESPER_WORK/shown" 2>"$VESPER_WORK/said" || fail "cat: $(<"$VESPER_WORK/said")"
+	grep -q SIGTERM "$VESPER_WORK/shown"
+}
+wait_for 20 "the signal" signal_shown
+expect_match "what cat says" "$(<"$VESPER_WORK/said")" "relay.block.vda' has no metadata.*left out"
+expect_status 1 vesper cat "$GUEST/relay.block.vda"
+unload signal
+wait_for 20 "the files of signal to go" test ! -e "$RELAY/$GUEST/signal"
 
 # ---- closing: the host keeps what is unread ---------------------------------
 trace_disk start /dev/vda
@@ -99,3 +126,34 @@ trace_disk stop /dev/vda
 in_guest "cat /sys/kernel/debug/block/vda/trace0 /sys/kernel/debug/block/vda/trace1 | wc -c" >"$VESPER_WORK/rest"
 (($(<"$VESPER_WORK/rest") > 0)) || fail "the guest's trace stopped with the sharing"
 trace_disk teardown /dev/vda
+
+# ---- blktrace itself, in the guest, reads and writes --------------------------
+vesper share "$GUEST" 'block/*/trace' || fail "cannot share"
+in_guest "mkdir /tmp/out && cd /tmp/out && { blktrace -d /dev/vda -b $((SIZE / 1024)) -n $COUNT >/tmp/blktrace.log 2>&1 & echo \$! >/tmp/blktrace.pid; }"
+wait_for 20 "files on the host" test -e "$files/trace1"
+in_guest "insmod /tmp/relaymap.ko paths=/sys/kernel/debug/block/vda/trace0,/sys/kernel/debug/block/vda/trace1"
+read_disk 200
+write_disk 200
+in_guest "kill -INT \$(cat /tmp/blktrace.pid); while kill -0 \$(cat /tmp/blktrace.pid) 2>/dev/null; do sleep 0.1; done"
+note "blktrace says: $(in_guest "cat /tmp/blktrace.log" | tr '\n' ' ')"
+# It has closed the channel, of which the mapping keeps the buffers.
+mkdir "$VESPER_WORK/mapped" "$VESPER_WORK/itself" "$VESPER_WORK/shared"
+wait_for 20 "the channel to close" unread
+for cpu in 0 1; do
+	guest_copy $cpu >"$VESPER_WORK/mapped/vda.blktrace.$cpu"
+	in_guest "base64 /tmp/out/vda.blktrace.$cpu" | base64 -d >"$VESPER_WORK/itself/vda.blktrace.$cpu"
+	cat "$files/trace$cpu" >"$VESPER_WORK/shared/vda.blktrace.$cpu" || fail "cannot read trace$cpu"
+done
+in_guest "rmmod vesper_relaymap"
+for side in mapped itself shared; do
+	blkparse_of "$VESPER_WORK/$side"
+	for kind in R W; do
+		completions=$(awk -v kind=$kind '$6 == "C" && index($7, kind)' "$VESPER_WORK/$side.txt" | wc -l)
+		note "$side: $completions completions of $kind"
+		((completions >= 400)) || fail "there are too few"
+	done
+done
+same_text "$VESPER_WORK/mapped" "$VESPER_WORK/shared"
+same_text "$VESPER_WORK/itself" "$VESPER_WORK/shared"
+wait_for 20 "the files to go" test ! -e "$files"
+expect_eq "pages lent at the end" "$(lent_pages)" 0
