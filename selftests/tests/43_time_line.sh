@@ -4,8 +4,9 @@
 # them in turn the request to unload a module, and later has the answer; the guest
 # takes the request, and is done with it. These four come in this order, again and
 # again: causes before effects, there and back, and so one reader must find them in
-# a trace of all three, although the guests' wall clocks are wrong by years. The time
-# between cause and effect, where it was shortest, bounds the error either way.
+# a trace of all three, although the guests' wall clocks are wrong by years, and so must
+# who looks at all three with `vesper cat`. The time between cause and effect, where it was
+# shortest, bounds the error either way; the middle of the two is the error as measured.
 . lib/record.sh
 . lib/host_domain.sh
 
@@ -27,30 +28,49 @@ trap end EXIT
 
 guest_exec $shared 'date -s @978307200' >/dev/null || fail "date"
 guest_exec $OTHER 'date -s @1924992000' >/dev/null || fail "date"
-# shellcheck disable=SC2016 # $arg1 and so on are the probe's
-for GUEST in $shared $OTHER; do
-	vesper load "$GUEST" any at=t:vesper_guest:vesper_unload_request,t:vesper_guest:vesper_unload_done \
-		args='what=$arg2:string' || fail "no probe in $GUEST"
-done
+# The probes, in all three.
+watch() {
+	# shellcheck disable=SC2016 # $arg1 and so on are the probe's
+	for GUEST in $shared $OTHER; do
+		VESPER_PROBES=$GUEST_TOP/probes vesper load "$GUEST" any at=t:vesper_guest:vesper_unload_request,t:vesper_guest:vesper_unload_done \
+			args='what=$arg2:string' || fail "no probe in $GUEST"
+	done
+	# shellcheck disable=SC2016
+	vesper load host any at=t:vesper_host:vesper_step \
+		args='which=$arg1:string,whose=$arg2:string,what=$arg3:string' || fail "no probe on the host"
+	GUEST=host
+}
+unwatch() { for GUEST in $shared $OTHER host; do unload any; done; }
+
+# Modules come and go, so many times; WANTED is the order of what that causes.
+causes() { # TIMES
+	local n SEQ=$GUEST_TOP/selftests/modules/vesper_seq/vesper_seq.ko
+	WANTED=''
+	for ((n = 0; n < $1; n++)); do
+		for GUEST in $shared $OTHER; do
+			load_seq n_subbufs=4
+			unload vesper_seq
+			# Handed out and answered on the host: steps C3 and C8.
+			WANTED+="host:C3:$GUEST $GUEST:request $GUEST:done host:C8:$GUEST "
+		done
+	done
+}
+
+in_order() { # FILE-WITH-TIMES-AND-NAMES
+	[[ "$(cut -d' ' -f2 "$1" | tr '\n' ' ')" == "$WANTED" ]] || {
+		cat "$1"
+		fail "not in order, which is: $WANTED"
+	}
+}
+
 host_domain
-# shellcheck disable=SC2016
-vesper load host any at=t:vesper_host:vesper_step \
-	args='which=$arg1:string,whose=$arg2:string,what=$arg3:string' || fail "no probe on the host"
+watch
 record_start "$VESPER_WORK/trace" 3 $shared/any $OTHER/any host/any
 note "$(grep 'times are' "$VESPER_WORK/trace.log")"
 (($(grep -c "on the host's wall clock" "$VESPER_WORK/trace.log") == 3)) || fail "somebody's own clock is taken"
 
-SEQ=$GUEST_TOP/selftests/modules/vesper_seq/vesper_seq.ko
-wanted=''
-for _ in 1 2 3 4 5; do
-	for GUEST in $shared $OTHER; do
-		load_seq n_subbufs=4
-		unload vesper_seq
-		# Handed out and answered on the host: steps C3 and C8.
-		wanted+="host:C3:$GUEST $GUEST:request $GUEST:done host:C8:$GUEST "
-	done
-done
-for GUEST in $shared $OTHER host; do unload any; done
+causes 5
+unwatch
 record_end "$VESPER_WORK/trace"
 
 babeltrace2 "$VESPER_WORK/trace" --clock-seconds --no-delta --fields trace:domain \
@@ -61,11 +81,7 @@ babeltrace2 "$VESPER_WORK/trace" --clock-seconds --no-delta --fields trace:domai
 grep 'what = "vesper_seq"' "$VESPER_WORK/all" | sed -nE '
 	s/^\[([0-9]+)\.([0-9]{9})\] host .* which = "(C[38])".* whose = "([^"]*)".*/\1\2 host:\3:\4/p
 	s/^\[([0-9]+)\.([0-9]{9})\] ([^ ]+) .*unload_(request|done).*/\1\2 \3:\4/p' >"$VESPER_WORK/order"
-[[ "$(cut -d' ' -f2 "$VESPER_WORK/order" | tr '\n' ' ')" == "$wanted" ]] || {
-	cat "$VESPER_WORK/order"
-	head -n 20 "$VESPER_WORK/all"
-	fail "not in order, which is: $wanted"
-}
+in_order "$VESPER_WORK/order"
 
 # The least time between two of the four.
 least() { # NAME FROM TO
@@ -78,5 +94,23 @@ least() { # NAME FROM TO
 	echo "$least"
 }
 for name in $shared $OTHER; do
-	note "$name: error against the host's times: more than -$(least "$name" 2 3) ns, less than $(least "$name" 0 1) ns"
+	high=$(least "$name" 0 1)
+	low=$((-$(least "$name" 2 3)))
+	note "$name: error against the host's times: $(((low + high) / 2)) ns +- $(((high - low) / 2)) ns: more than $low ns, less than $high ns"
 done
+
+# What is on the screen: the host's wall clock, for all three.
+watch
+from=$(date -u +%FT%T)
+causes 2
+to=$(date -u +%FT%T)
+unwatch
+vesper cat --utc host $shared $OTHER >"$VESPER_WORK/shown" 2>"$VESPER_WORK/said" || fail "cat: $(<"$VESPER_WORK/said")"
+grep 'what="vesper_seq"' "$VESPER_WORK/shown" | sed -nE '
+	s/^([0-9-]+) ([0-9:]+)\.[0-9]+ host\/any .* which="(C[38])" whose="([^"]*)".*/\1T\2 host:\3:\4/p
+	s/^([0-9-]+) ([0-9:]+)\.[0-9]+ ([^ ]+)\/any .*unload_(request|done)".*/\1T\2 \3:\4/p' >"$VESPER_WORK/order"
+in_order "$VESPER_WORK/order"
+while read -r at what; do
+	[[ ! $at < $from && ! $at > $to ]] || fail "$what is said to be at $at, and was from $from to $to"
+done <"$VESPER_WORK/order"
+note "vesper cat shows the same order, from $from to $to"
