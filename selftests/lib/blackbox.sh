@@ -139,6 +139,11 @@ panic_expected() {
 		'Call Trace:' >>"$dir/declared"
 }
 
+panic_seen() { # CONSOLE
+	grep -q 'end Kernel panic' "$1" ||
+		{ [[ $PANICS == '*' ]] && dmesg | tail -n 5 | grep -q "$GUEST: says that it panics"; }
+}
+
 # All that there is can be read while the guest hangs, which still takes interrupts
 # and refuses to record them.
 befall_panic() {
@@ -148,11 +153,7 @@ befall_panic() {
 	panic_expected
 	echo "# kernel-log: $GUEST $PANICS end Kernel panic - not syncing" >>"$dir/declared"
 	guest_soon "echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"
-	panicked() {
-		grep -q 'end Kernel panic' "$console" ||
-			{ [[ $PANICS == '*' ]] && dmesg | tail -n 5 | grep -q "$GUEST: says that it panics"; }
-	}
-	wait_for 60 "the panic" panicked
+	wait_for 60 "the panic" panic_seen "$console"
 	reader_start after "$(left_behind)"
 	for reader in open mapped after; do
 		wait_for 60 "$reader to see all that was written before the panic" \
@@ -226,6 +227,50 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 		status=1
 	((status == 0)) || fail "$fault: see above; SEED=$SEED"
 	forgotten
+}
+
+# Nobody reads until it has happened and the guest is gone; then a recorder takes all
+# there is. Its trace is one that babeltrace2 has nothing to say against, with every
+# record that the ledger has, and one more at the most.
+blackbox_recorded() { # FAULT
+	local fault=$1 dir cpu mark wanted=() console
+	ROUND=$((ROUND + 1))
+	dir=$VESPER_WORK/$ROUND.$fault.recorded
+	mkdir "$dir"
+	: >"$dir/declared"
+	blackbox_up
+	console=$(guest_console "$GUEST")
+	mark=$(kernel_log_mark "$console")
+	# Room for what nobody reads.
+	load_seq "ledger=$LEDGER_AT" subbuf_size=16384 n_subbufs=128 len=64 rate=3 switch_ms=600000
+	wait_for 60 "records on each CPU" streaming
+	pick 200 1500
+	sleep "$((N / 1000)).$(printf %03d $((N % 1000)))"
+	case $fault in
+	panic)
+		panic_expected
+		echo "# kernel-log: $GUEST $PANICS end Kernel panic - not syncing" >>"$dir/declared"
+		guest_soon "echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"
+		wait_for 60 "the panic" panic_seen "$console"
+		guest_qmp "$GUEST" '{"execute":"quit"}' >/dev/null
+		;;
+	*) "befall_$fault" ;;
+	esac
+	wait_for 60 "the end of QEMU" vmm_gone
+
+	vesper record "$GUEST/vesper_seq" -o "$dir/trace" >"$dir/record.log" 2>&1 ||
+		fail "$fault: the recorder: $(<"$dir/record.log")"
+	for ((cpu = 0; cpu < CPUS; cpu++)); do wanted+=("$cpu=$(ledger written "$cpu")+"); done
+	babeltrace2 "$dir/trace" >"$dir/text" 2>"$dir/err" || fail "$fault: babeltrace2: $(<"$dir/err")"
+	[[ ! -s $dir/err ]] || fail "$fault: babeltrace2 warns: $(head -n 5 "$dir/err")"
+	seq_check "${wanted[@]}" <"$dir/text" >"$dir/checked" || fail "$fault: the trace is not whole"
+	sed "s/^/blackbox: $fault, recorded afterwards: /" "$dir/checked"
+	for ((cpu = 0; cpu < CPUS; cpu++)); do
+		N=$(sed -n "s/^CPU $cpu: \([0-9]*\) records.*/\1/p" "$dir/checked")
+		((N <= $(ledger written "$cpu") + 1)) || fail "$fault: CPU $cpu has more records than were written"
+	done
+	kernel_log_scan "$GUEST" "$(guest_console "$GUEST")" "$mark" "$dir/declared" ||
+		fail "$fault: see above; SEED=$SEED"
 }
 
 # All was read but the metadata, which are of use to whoever has the rest: when

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # The VMM is killed while the guest writes: nothing that was committed is lost. A
-# new guest of the name gets a directory of its own, and hides nothing.
+# new guest of the name gets a directory of its own, and hides nothing. What is left can be
+# recorded as a trace.
 # shellcheck disable=SC2317 # called by its name in BETWEEN
 . lib/blackbox.sh
 
@@ -25,3 +26,5 @@ new_guest_of_the_name() {
 BETWEEN=new_guest_of_the_name blackbox_round kill
 drained() { [[ -z $(state "$GUEST@1") ]]; }
 wait_for 20 "the drained domain to go" drained
+
+blackbox_recorded kill
