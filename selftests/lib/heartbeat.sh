@@ -3,7 +3,7 @@
 #
 # The heartbeat of the guest that tests share: what is said of it, and its faults.
 
-FAULT=$TOP/selftests/modules/vesper_fault/vesper_fault.ko
+FAULT=$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko
 
 heartbeat() { # FIELD: of `vesper heartbeat --json`
 	vesper heartbeat "$GUEST" --json |

@@ -6,7 +6,7 @@
 
 ON_GUEST=$GUEST
 # What such a test loads, in whatever order.
-HOST_PROBES='vesper_seq signal vesper_feed memory process net any'
+HOST_PROBES='vesper_seq signal vesper_feed memory process net any sched blockio fs panic'
 
 # Where a test is, in the host's log too: that is what is left of a machine that
 # stops in the middle of it.

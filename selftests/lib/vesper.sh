@@ -11,6 +11,8 @@ PATH=$TOP/build/bin:$TOP/selftests/tools:$PATH
 # that is not the other side's.
 HOST_TOP=${HOST_TOP:-$TOP}
 export GUEST_TOP=${GUEST_TOP:-$TOP}
+# Where `vesper load` finds groups: those that were built for the guest's kernel.
+export VESPER_PROBES=${VESPER_PROBES:-$GUEST_TOP/probes}
 RELAY=/sys/kernel/debug/vesper
 GUEST=${GUEST:-web1}
 # A directory of the test's own, which the runner made and removes.

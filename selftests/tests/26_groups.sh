@@ -1,13 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Groups of probe points: listed, loaded by name in the build for the guest's
-# kernel, several at once; what can't be attached, what there is not and what is
+# kernel, several at once, all at once; what can't be attached, what there is not and what is
 # not built is told, with what to do.
 . lib/vesper.sh
-unload_on_exit process signal any
+unload_on_exit signal process memory sched net blockio fs panic any
 
-release=$(uname -r)
-other=${release/#7.3.4/6.6.6}
+# The guest's kernel, which need not be the host's, and one that there is not.
+release=$(guest_exec "$GUEST" "uname -r")
+version=${release%%[!0-9.]*}
+other=${release/#"$version"/6.6.6}
 # In a regular expression.
 released=${release//+/\\+}
 listed=$(vesper probes)
@@ -42,6 +44,21 @@ expect_match "a process that failed" "$exits" ' exit: .* code=7 '
 expect_eq "processes that did not fail" "$(grep -c 'code=0 signal=none' <<<"$exits")" 0
 expect_match "records of the other" "$(vesper cat "$GUEST/signal")" 'SIGUSR1'
 
+# All there are, by one command.
+said=$(vesper load "$GUEST" signal process memory sched net block fs panic any at=tcp_v4_connect 2>&1) ||
+	fail "cannot load all groups at once: $said"
+note "$said"
+[[ $said != *"is not attached"* ]] || fail "a point is left out: $said"
+all=(signal process memory sched net blockio fs panic any)
+listed=$(vesper list "$GUEST")
+for module in "${all[@]}"; do expect_match "the host's list" "$listed" "$module +live"; done
+guest_exec "$GUEST" 'nc -w 2 127.0.0.1 7001 </dev/null; sh -c "kill -TERM \$\$"; true'
+for module in "${all[@]}"; do unload "$module"; done
+shown=$(vesper cat "$GUEST" 2>/dev/null) || fail "cannot read all groups at once"
+for event in 'signal: .*SIGTERM' 'exit: .*signal=SIGTERM' 'tcp_reset_sent: ' 'entry: .*tcp_v4_connect'; do
+	expect_match "records of all groups" "$shown" " $event"
+done
+
 # What there is not.
 expect_status 3 vesper load "$GUEST" process points=exit,swap
 expect_match "an unknown point" "$OUTPUT" "no point 'swap'"
@@ -63,7 +80,7 @@ unload any
 
 # Built for another kernel only: said here, with the command that builds it.
 mkdir -p "$VESPER_WORK/probes/$other"
-sed 's/vermagic=7\.3\.4/vermagic=6.6.6/' "$TOP/probes/process/process.ko" \
+sed "s/vermagic=${version//./\\.}/vermagic=6.6.6/" "$GUEST_TOP/probes/process/process.ko" \
 	>"$VESPER_WORK/probes/$other/process.ko"
 expect_status 1 vesper load "$GUEST" process --probes "$VESPER_WORK/probes"
 expect_match "a build for another kernel" "$OUTPUT" "not built for kernel $released: there is ${other//+/\\+}"

@@ -5,7 +5,7 @@
 . lib/vesper.sh
 unload_on_exit exits exits_c
 
-built=$TOP/build/template
+built=$GUEST_TOP/build/template
 for source in rust/exits.rs c/exits_c.c; do
 	(($(wc -l <"$TOP/probes/template/$source") < 60)) || fail "$source has 60 lines or more"
 done

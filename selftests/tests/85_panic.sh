@@ -27,7 +27,7 @@ end() {
 }
 trap end EXIT
 
-FAULT=$TOP/selftests/modules/vesper_fault/vesper_fault.ko
+FAULT=$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko
 guest_start "$GUEST" --smp 2 || fail "the guest does not start"
 fault() { # WHAT VALUE
 	guest_exec "$GUEST" "(echo $2 >/sys/kernel/debug/vesper_fault/$1) & sleep 0.2; true"
