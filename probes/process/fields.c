@@ -35,8 +35,8 @@ unsigned long process_user_ip(void)
 
 /*
  * What a task that is ending leaves: the last of a process what wait(2) will say of
- * that, which is not its own code if the process was ended as a whole, or if its first
- * thread has ended before.
+ * that, which need not be its own code if the process was ended as a whole while this
+ * task was ending by itself.
  */
 int process_exit_status(const struct task_struct *task, bool last)
 {

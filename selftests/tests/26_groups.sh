@@ -55,7 +55,7 @@ for module in "${all[@]}"; do expect_match "the host's list" "$listed" "$module 
 guest_exec "$GUEST" 'nc -w 2 127.0.0.1 7001 </dev/null; sh -c "kill -TERM \$\$"; true'
 for module in "${all[@]}"; do unload "$module"; done
 shown=$(vesper cat "$GUEST" 2>/dev/null) || fail "cannot read all groups at once"
-for event in 'signal: .*SIGTERM' 'exit: .*signal=SIGTERM' 'tcp_reset_sent: ' 'entry: .*tcp_v4_connect'; do
+for event in 'signal_generate: .*SIGTERM' 'exit: .*signal=SIGTERM' 'tcp_reset_sent: ' 'entry: .*tcp_v4_connect'; do
 	expect_match "records of all groups" "$shown" " $event"
 done
 

@@ -6,7 +6,8 @@
  * work connect COUNT PORT	asks for a connection to a port of 127.0.0.1
  * work exit COUNT		starts a process that ends
  * work readdir COUNT DIR	reads a directory, which may fail
- * work threads			ends with 3 in its first thread, then with 5 in another
+ * work threads			ends with 3 in its first thread, then with 5 in another:
+ *				what the parent gets is what the last one left
  * work group			ends with 7 by a thread that is not the first
  */
 #include <arpa/inet.h>
