@@ -56,11 +56,13 @@ tools: ## the command-line tools, into build/bin
 	@env/setup root
 	@$(IN_ROOT) env/lib/cargo-build
 
-install: tools headers_install probes_install ## install tools, headers, probes, udev rule, units (DESTDIR, PREFIX)
+install: tools headers_install probes_install ## install tools, headers, probes, udev rule, units, examples (DESTDIR, PREFIX)
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 \
 		share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
-	install -m 755 build/bin/vesper build/bin/vesper-ha host/vesper-ha-monitor $(DESTDIR)$(PREFIX)/bin
+	install -m 755 build/bin/vesper build/bin/vesper-ha $(DESTDIR)$(PREFIX)/bin
+	sed 's|@PREFIX@|$(PREFIX)|' host/vesper-ha-monitor >$(DESTDIR)$(PREFIX)/bin/vesper-ha-monitor
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/vesper-ha-monitor
 	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
 	for name in vesper vesper-ha; do \
 		install -m 644 build/completion/$$name.bash \
@@ -71,6 +73,11 @@ install: tools headers_install probes_install ## install tools, headers, probes,
 	done
 	install -d $(DESTDIR)$(PREFIX)/share/vesper
 	install -m 644 tools/vesper-ha/ha.toml $(DESTDIR)$(PREFIX)/share/vesper
+	install -d $(DESTDIR)$(PREFIX)/share/vesper/examples/two-nodes
+	for file in examples/two-nodes/*; do \
+		sed 's|@PREFIX@|$(PREFIX)|' $$file \
+			>$(DESTDIR)$(PREFIX)/share/vesper/examples/two-nodes/$${file##*/} || exit; \
+	done
 	install -d $(DESTDIR)$(UDEVRULESDIR)
 	install -m 644 host/60-vesper.rules $(DESTDIR)$(UDEVRULESDIR)
 	install -d $(DESTDIR)$(UNITDIR)
