@@ -57,13 +57,14 @@ tools: ## the command-line tools, into build/bin
 	@$(IN_ROOT) env/lib/cargo-build
 
 install: tools headers_install probes_install ## install tools, headers, probes, udev rule, units, examples (DESTDIR, PREFIX)
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 \
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin share/man/man1 share/man/man5 \
 		share/bash-completion/completions share/zsh/site-functions \
 		share/fish/vendor_completions.d)
 	install -m 755 build/bin/vesper build/bin/vesper-ha $(DESTDIR)$(PREFIX)/bin
 	sed 's|@PREFIX@|$(PREFIX)|' host/vesper-ha-monitor >$(DESTDIR)$(PREFIX)/bin/vesper-ha-monitor
 	chmod 755 $(DESTDIR)$(PREFIX)/bin/vesper-ha-monitor
 	install -m 644 build/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 build/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5
 	for name in vesper vesper-ha; do \
 		install -m 644 build/completion/$$name.bash \
 			$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$name && \
