@@ -82,7 +82,8 @@ pacemaker_start() {
 	wait_for 90 "the node" online
 }
 
-online() { [[ $(crmadmin --dc_lookup 2>&1) == *"$CLUSTER_NODE"* ]] &&
+# Either node may be the one that decides.
+online() { [[ $(crmadmin --dc_lookup 2>&1) == *"is: node"* ]] &&
 	crm_mon --one-shot --output-as=xml | grep -q "name=\"$CLUSTER_NODE\".* online=\"true\""; }
 
 pacemaker_stop() {
