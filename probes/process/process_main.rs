@@ -222,7 +222,8 @@ impl Probe {
             dumped: Truth((status & DUMPED != 0).into()),
             last: Truth(last.into()),
         };
-        self.channel.write(&record, false);
+        // Whoever waits for a service to be killed is told at once.
+        self.channel.write(&record, status & SIGNAL != 0);
     }
 
     /// The signal lock is held. The task is the one that is to get the signal.
