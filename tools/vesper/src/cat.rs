@@ -23,7 +23,7 @@ mod follow;
 mod show;
 mod symbols;
 
-pub use feed::{Feed, Judge};
+pub use feed::{Feed, Judge, Round};
 use show::{Label, Show};
 use symbols::Symbols;
 

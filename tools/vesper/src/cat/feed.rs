@@ -3,12 +3,14 @@
 //! Records of modules that come and go, for programs that judge them as they
 //! arrive.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use vesper_ctf::decoder::{Item, ItemKind};
+use vesper_ctf::decoder::Item;
 
+use super::symbols::{LATE, STEP};
 use super::{Files, Line, Module, CHUNK};
 use crate::cli::Scope;
 use crate::control::{Control, Host};
@@ -16,6 +18,13 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::record::{Lookup, Watch};
 use crate::relay::ModuleFiles;
+
+/// Taken from one module before the others have their turn: a guest that writes
+/// without end holds up nobody else.
+const BATCH: usize = 1024;
+/// So many records of a module may wait for names at a time; others are told of as
+/// they are.
+const MAX_WAITING: usize = 64;
 
 /// Who is handed what the feed reads, as `vesper cat --json` prints it.
 pub trait Judge {
@@ -39,7 +48,31 @@ pub struct Feed<C> {
     targets: Vec<Scope>,
     /// By directory: it may change its name when the module is gone, and a new
     /// one may take that.
-    modules: BTreeMap<u64, Module>,
+    modules: BTreeMap<u64, Followed>,
+    /// There may be modules or files that are not followed yet.
+    stale: bool,
+}
+
+/// One module, and what is still to be said of its records.
+struct Followed {
+    module: Module,
+    late: VecDeque<Late>,
+}
+
+/// A record that was handed on before all names in it were known.
+struct Late {
+    number: u64,
+    item: Item,
+    until: Instant,
+}
+
+/// What came of reading once.
+#[derive(Debug, Default)]
+pub struct Round {
+    /// Why modules are followed no longer.
+    pub failed: Vec<Error>,
+    /// There is more that poll() does not tell of: come back at once.
+    pub more: bool,
 }
 
 impl<C: Control> Feed<C> {
@@ -51,12 +84,18 @@ impl<C: Control> Feed<C> {
             debugfs,
             targets: Vec::new(),
             modules: BTreeMap::new(),
+            stale: true,
         })
     }
 
-    /// Modules that are to be followed, wherever they are loaded.
+    /// Modules that are to be followed, wherever they are loaded. Looks for them only
+    /// if any has come or gone since the last time.
     pub fn follow(&mut self, wants: impl Fn(&str, &str) -> bool) -> Result<Vec<Error>> {
-        self.watch.take();
+        let told = self.watch.take();
+        if !told && !self.stale {
+            return Ok(Vec::new());
+        }
+        self.stale = false;
         self.watch.watch_root(&self.debugfs)?;
         self.targets.clear();
         for domain in self.debugfs.domains().unwrap_or_default() {
@@ -83,15 +122,18 @@ impl<C: Control> Feed<C> {
                     Module::named(files, &found.domain, &found.module, target, &self.lookup)
                 });
             match opened {
-                Ok((module, _)) => drop(self.modules.insert(number, module)),
+                Ok((module, _)) => {
+                    let late = VecDeque::new();
+                    self.modules.insert(number, Followed { module, late });
+                }
                 // It says what its records look like before the first of them;
                 // the file that says so is watched for, and so is what goes.
-                Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => {}
+                Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => self.stale = true,
                 Err(error) => refused.push(error),
             }
         }
-        for module in self.modules.values_mut() {
-            if let Err(error) = module.find_files() {
+        for followed in self.modules.values_mut() {
+            if let Err(error) = followed.module.find_files() {
                 refused.push(error);
             }
         }
@@ -102,67 +144,125 @@ impl<C: Control> Feed<C> {
     /// to do. The first tells of modules that come and go, and wants
     /// [`Feed::follow`].
     pub fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let files = self.modules.values().flat_map(|module| {
+        let files = self.modules.values().flat_map(|Followed { module, .. }| {
             let live = module.files.live();
             live.map(|number| module.files.fd(number))
         });
         std::iter::once(self.watch.as_fd()).chain(files).collect()
     }
 
-    /// Reads what there is, each module's records in order of time. What can't be
-    /// read is followed no longer, and told of.
-    pub fn take(&mut self, judge: &mut impl Judge) -> Vec<Error> {
-        let mut failed = Vec::new();
-        self.modules.retain(|_, module| match module.judge(judge) {
-            Ok(more) => more,
-            Err(error) => {
-                failed.push(error);
-                false
-            }
+    /// How long to poll at most before [`Feed::take`] has something to do that no
+    /// file tells of.
+    pub fn pause(&self) -> Option<Duration> {
+        let waiting = self.modules.values().any(|of| !of.late.is_empty());
+        waiting.then_some(STEP)
+    }
+
+    /// Reads some of what there is, each module's records in order of time. What
+    /// can't be read is followed no longer, and told of.
+    pub fn take(&mut self, judge: &mut impl Judge) -> Round {
+        let mut round = Round::default();
+        self.modules.retain(|_, followed| {
+            let last = match followed.take(judge) {
+                Ok(Taken::More) => {
+                    round.more = true;
+                    false
+                }
+                Ok(Taken::All) => false,
+                Ok(Taken::Last) => true,
+                Err(error) => {
+                    round.failed.push(error);
+                    true
+                }
+            };
+            followed.tell_late(judge, last);
+            !last
         });
-        failed
+        round
     }
 }
 
-impl Module {
-    /// Reads all that the files have now; false if there will never be more.
-    fn judge(&mut self, judge: &mut impl Judge) -> Result<bool> {
-        self.drain(judge)?;
-        let ending = |files: &ModuleFiles| -> Vec<usize> {
-            files
-                .live()
-                .filter(|&number| files.is_drained(number))
-                .collect()
-        };
-        let ended = ending(&self.files);
+/// What a module had.
+enum Taken {
+    /// More than one module is given at a time.
+    More,
+    /// All that is there for now.
+    All,
+    /// All that there ever will be.
+    Last,
+}
+
+impl Followed {
+    fn take(&mut self, judge: &mut impl Judge) -> Result<Taken> {
+        if !self.drain(judge)? {
+            return Ok(Taken::More);
+        }
+        let files = &self.module.files;
+        let ended: Vec<usize> = files
+            .live()
+            .filter(|&number| files.is_drained(number))
+            .collect();
         if !ended.is_empty() {
             // What came before it was asked.
-            self.drain(judge)?;
+            if !self.drain(judge)? {
+                return Ok(Taken::More);
+            }
             for number in ended {
-                self.files.close(number);
+                self.module.files.close(number);
             }
         }
-        Ok(!self.decoders.is_empty() && !self.files.all_ended() || !self.files.is_removed())
+        let Module {
+            files, decoders, ..
+        } = &self.module;
+        let lives = !decoders.is_empty() && !files.all_ended() || !files.is_removed();
+        Ok(if lives { Taken::All } else { Taken::Last })
     }
 
-    fn drain(&mut self, judge: &mut impl Judge) -> Result<()> {
-        let mut later: Vec<(u64, Item)> = Vec::new();
-        let source = Files(&mut self.files, vec![0; CHUNK]);
-        let mut line = Line::new(&mut self.decoders, &mut self.symbols, &self.label, source)?;
-        while let Some(item) = line.merge.next(&line.metadata, &mut line.source)? {
+    /// Reads what the files have now; false if that is more than one batch.
+    fn drain(&mut self, judge: &mut impl Judge) -> Result<bool> {
+        let module = &mut self.module;
+        let source = Files(&mut module.files, vec![0; CHUNK]);
+        let mut line = Line::new(
+            &mut module.decoders,
+            &mut module.symbols,
+            &module.label,
+            source,
+        )?;
+        for _ in 0..BATCH {
+            let Some(item) = line.merge.next(&line.metadata, &mut line.source)? else {
+                return Ok(true);
+            };
             let object = super::show::object(line.label, &line.metadata, &item);
-            if let Some(number) = judge.item(&object) {
-                later.push((number, item));
+            let number = judge.item(&object);
+            // Names can be late, and nothing waits for them but the report.
+            let Some(number) = number.filter(|_| line.symbols.is_wanting(&item)) else {
+                continue;
+            };
+            if self.late.len() < MAX_WAITING {
+                let until = Instant::now() + LATE;
+                self.late.push_back(Late {
+                    number,
+                    item,
+                    until,
+                });
             }
         }
-        // Names can be late, and nothing waits for them but the report.
-        for (number, item) in later {
-            self.symbols
-                .look_up(&item, matches!(item.kind, ItemKind::Record(..)));
-            let object = super::show::object(&self.label, &self.symbols.metadata(), &item);
-            judge.named(number, &object);
-        }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Tells of records whose names have come, or will not; with `at_once` of all.
+    fn tell_late(&mut self, judge: &mut impl Judge, at_once: bool) {
+        let module = &mut self.module;
+        self.late.retain(|late| {
+            let give_up = at_once || Instant::now() >= late.until;
+            let settled = module.symbols.is_settled(&late.item, give_up);
+            if settled {
+                let metadata = module.symbols.metadata();
+                let object = super::show::object(&module.label, &metadata, &late.item);
+                judge.named(late.number, &object);
+            }
+            !settled
+        });
     }
 }
 

@@ -18,8 +18,10 @@ use vesper_ctf::tsdl;
 use crate::error::{Error, Result};
 
 /// How long a name may be behind the record that needs it, in steps.
-const WAIT: Duration = Duration::from_millis(20);
-const WAITS: usize = 50;
+pub(super) const STEP: Duration = Duration::from_millis(20);
+const STEPS: u32 = 50;
+/// After that no name is waited for.
+pub(super) const LATE: Duration = STEP.saturating_mul(STEPS);
 /// After so many records in a row whose names did not come, nothing is waited for.
 const PATIENCE: usize = 3;
 /// Reading again without waiting is not done more often than this.
@@ -75,9 +77,9 @@ impl Symbols {
             return;
         };
         let patient = wait && self.in_vain < PATIENCE;
-        for _ in 0..if patient { WAITS } else { 1 } {
+        for _ in 0..if patient { STEPS } else { 1 } {
             if patient {
-                std::thread::sleep(WAIT);
+                std::thread::sleep(STEP);
             } else if self.read_at.elapsed() < PAUSE {
                 return;
             }
@@ -92,6 +94,28 @@ impl Symbols {
         }
         self.in_vain = self.in_vain.saturating_add(1);
         self.unknown.extend(missing);
+    }
+
+    /// Whether there are labels to wait for before `item` can be shown in full.
+    pub(super) fn is_wanting(&self, item: &Item) -> bool {
+        self.in_vain < PATIENCE && self.missing(item).is_some()
+    }
+
+    /// Whether `item` has all its labels by now. Never waits: who asks again does so
+    /// after [`STEP`]. With `give_up`, what is missing then is missing for good.
+    pub(super) fn is_settled(&mut self, item: &Item, give_up: bool) -> bool {
+        if self.missing(item).is_some() && self.read_at.elapsed() >= STEP {
+            self.reload();
+        }
+        match self.missing(item) {
+            None => self.in_vain = 0,
+            Some(_) if !give_up => return false,
+            Some(missing) => {
+                self.in_vain = self.in_vain.saturating_add(1);
+                self.unknown.extend(missing);
+            }
+        }
+        true
     }
 
     /// Array elements without a label that have not been given up.

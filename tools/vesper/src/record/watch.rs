@@ -38,13 +38,18 @@ impl Watch {
         self.add(debugfs.root())
     }
 
-    /// Empties the queue: whatever it was, everything is looked at again.
-    pub(crate) fn take(&self) {
+    /// Empties the queue; true if there was anything: whatever it was, everything is
+    /// looked at again.
+    pub(crate) fn take(&self) -> bool {
+        let mut any = false;
         while self
             .inotify
             .read_events()
             .is_ok_and(|events| !events.is_empty())
-        {}
+        {
+            any = true;
+        }
+        any
     }
 
     /// Watches a directory from now on; false if it is not there. One that is

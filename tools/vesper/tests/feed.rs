@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The feed of programs that judge records, on directories that look like those of
+//! the host module.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use vesper_cli::cat::{Feed, Judge};
+use vesper_cli::control::Device;
+use vesper_cli::debugfs::Debugfs;
+use vesper_cli::error::Error;
+use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
+
+const SYMBOL: (&str, u64) = ("do_send_sig_info+0x4f/0x90", 0xffff_ffff_8110_f14f);
+
+/// Counts by guest, and keeps what it is told later.
+#[derive(Default)]
+struct Count {
+    records: BTreeMap<String, usize>,
+    named: Vec<Json>,
+}
+
+impl Judge for Count {
+    fn item(&mut self, item: &Json) -> Option<u64> {
+        let guest = item["domain"].as_str().unwrap_or_default().to_owned();
+        *self.records.entry(guest).or_default() += 1;
+        Some(7)
+    }
+
+    fn named(&mut self, number: u64, item: &Json) {
+        assert_eq!(number, 7);
+        self.named.push(item["fields"]["stack"].clone());
+    }
+}
+
+fn write(root: &TempDir, guest: &str, symbols: &[(&str, u64)], records: usize) {
+    let dir = root.path().join("vesper").join(guest).join("signal");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("metadata"), signal_metadata(symbols)).unwrap();
+    let event = |n| signal_event(1_000_000_000 + n as u64, 1, "sh", 15, &[SYMBOL.1]);
+    let events: Vec<_> = (0..records).map(event).collect();
+    let mut writer = PacketWriter::new(0);
+    let packets = events.chunks(32).map(|events| writer.packet(events));
+    fs::write(dir.join("signal0"), packets.collect::<Vec<_>>().concat()).unwrap();
+}
+
+fn feed(root: &TempDir) -> Feed<Device> {
+    let debugfs = Debugfs::find(Some(root.path())).unwrap();
+    Feed::new(debugfs, Err(Error::NoDevice("none".into()))).unwrap()
+}
+
+#[test]
+fn who_writes_much_holds_up_nobody() {
+    let root = TempDir::new().unwrap();
+    write(&root, "loud", &[SYMBOL], 10_000);
+    write(&root, "quiet", &[SYMBOL], 1);
+    let mut feed = feed(&root);
+    assert!(feed.follow(|_, _| true).unwrap().is_empty());
+    let mut count = Count::default();
+    let round = feed.take(&mut count);
+    assert!(round.more && round.failed.is_empty());
+    assert_eq!(count.records["quiet"], 1);
+    assert!(count.records["loud"] < 10_000);
+    while feed.take(&mut count).more {}
+    assert_eq!(count.records["loud"], 10_000);
+    assert!(count.named.is_empty());
+}
+
+#[test]
+fn names_that_are_late_hold_up_nobody() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[], 2);
+    let mut feed = feed(&root);
+    feed.follow(|_, _| true).unwrap();
+    let mut count = Count::default();
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 2);
+    assert!(count.named.is_empty());
+    assert!(feed.pause().is_some());
+    let metadata = root.path().join("vesper/web1/signal/metadata");
+    fs::write(metadata, signal_metadata(&[SYMBOL])).unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    while count.named.is_empty() {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(feed.pause().unwrap());
+        feed.take(&mut count);
+    }
+    assert_eq!(count.named.len(), 2);
+    assert_eq!(count.named[0][0]["label"], SYMBOL.0);
+    assert!(feed.pause().is_none());
+}
+
+#[test]
+fn names_that_do_not_come_are_given_up() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[], 1);
+    let mut feed = feed(&root);
+    feed.follow(|_, _| true).unwrap();
+    let mut count = Count::default();
+    feed.take(&mut count);
+    let limit = Instant::now() + Duration::from_secs(60);
+    while let Some(pause) = feed.pause() {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(pause);
+        feed.take(&mut count);
+    }
+    assert!(count.named[0][0]["label"].is_null());
+}
+
+#[test]
+fn what_comes_later_is_found() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[SYMBOL], 1);
+    let mut feed = feed(&root);
+    let mut count = Count::default();
+    for guest in ["web1", "web2"] {
+        write(&root, guest, &[SYMBOL], 1);
+        feed.follow(|_, _| true).unwrap();
+        feed.take(&mut count);
+        assert_eq!(count.records[guest], 1);
+    }
+    // Nobody wants it.
+    write(&root, "web3", &[SYMBOL], 1);
+    feed.follow(|guest, _| guest != "web3").unwrap();
+    feed.take(&mut count);
+    assert_eq!(count.records.len(), 2);
+}
