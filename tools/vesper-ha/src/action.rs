@@ -3,29 +3,32 @@
 //! Doing what a rule asks for. Each action has a thread of its own: a cluster that
 //! does not answer holds up nothing else.
 
-use std::path::PathBuf;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
-use vesper_abi::bindings;
+use vesper_abi::bindings::{self, vesper_domain};
 use vesper_abi::escape::Shown;
 use vesper_cli::control::{Device, Host};
 
+use crate::attributes::Attributes;
 use crate::cluster::{run, Failure, Pacemaker};
-use crate::config::Config;
-use crate::event::{Boot, Event};
+use crate::config::{Config, Manager};
+use crate::event::{Boot, Event, GUEST};
 use crate::journal::{now_ns, Journal, Line};
+use crate::latch::{Latch, Latches};
 use crate::rule::Rule;
 
 /// How long a program of the operator's may run.
 const COMMAND: Duration = Duration::from_secs(60);
+const GONE: &str = "its VMM is gone, or the guest has booted again";
 /// Between two attempts to reach the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The node's health, as far as this program has something to say.
-const HEALTH: &str = "#health-vesper";
 
 /// What all actions need.
 #[derive(Debug)]
@@ -33,92 +36,87 @@ pub struct Actor {
     /// The rules.
     pub config: Config,
     /// Where it is written down.
-    pub journal: Journal,
+    pub journal: Arc<Journal>,
     /// The host module.
     pub device: PathBuf,
+    /// Marks of failed guests.
+    pub latches: Latches,
     /// Nothing is done, only said.
     pub dry_run: bool,
-    /// What is being done.
-    pub busy: Busy,
+    /// What is set on the node.
+    pub attributes: Attributes,
+    /// Guests that were left alone after all, by which rules.
+    spared: Mutex<Vec<(usize, Boot)>>,
 }
 
-/// Rules that are being acted by, each with the guest that it is about.
-#[derive(Debug, Default)]
-pub struct Busy {
-    acts: Mutex<Vec<(usize, String)>>,
-    over: Condvar,
-}
-
-impl Busy {
-    fn begin(&self, rule: usize, guest: &str) {
-        let mut acts = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
-        acts.push((rule, guest.to_owned()));
-    }
-
-    fn end(&self, rule: usize, guest: &str) {
-        let mut acts = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = acts.iter().position(|act| act.0 == rule && act.1 == guest);
-        at.map(|at| acts.swap_remove(at));
-        self.over.notify_all();
-    }
-
-    /// Waits until nothing is done any more by that rule about that guest.
-    fn wait(&self, rule: usize, guest: &str) {
-        let acts = self.acts.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = |acts: &mut Vec<(usize, String)>| {
-            acts.iter().any(|act| act.0 == rule && act.1 == guest)
-        };
-        drop(self.over.wait_while(acts, busy));
-    }
+/// Something that a rule asks for.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// Number of its line in the journal.
+    pub id: u64,
+    /// Number of the rule.
+    pub rule: usize,
+    /// What happened.
+    pub event: Event,
+    /// What an earlier run has done of it.
+    pub done: BTreeSet<String>,
 }
 
 impl Actor {
-    /// Begins to do what a rule asks for about an event; `id` is that of its line
-    /// in the journal.
-    pub fn start(self: &Arc<Self>, id: u64, rule: usize, event: Event) {
-        let actor = Arc::clone(self);
-        self.busy.begin(rule, &event.boot.guest);
-        thread::spawn(move || {
-            actor.act(id, &actor.config.rules[rule], &event);
-            actor.busy.end(rule, &event.boot.guest);
-        });
+    /// One that has done nothing yet.
+    pub fn new(
+        config: Config,
+        journal: Journal,
+        device: &Path,
+        latches: Latches,
+        dry_run: bool,
+    ) -> Self {
+        let journal = Arc::new(journal);
+        let (node, writer) = (config.cluster.node.clone(), Arc::clone(&journal));
+        let set = move |name: &str, value: Option<&str>| match dry_run {
+            true => Ok(format!("dry run: {name} is not touched")),
+            false => Pacemaker { node: node.clone() }.set(name, value),
+        };
+        let tell = move |said: &str, lines: Vec<Line>| {
+            log(said);
+            // A dry run has nothing to take back for later ones.
+            for line in lines.iter().filter(|_| !dry_run) {
+                writer.write(line);
+            }
+        };
+        Self {
+            config,
+            journal,
+            device: device.to_owned(),
+            latches,
+            dry_run,
+            attributes: Attributes::new(Box::new(set), Box::new(tell)),
+            spared: Mutex::default(),
+        }
     }
 
-    /// Takes back what a rule has set on the node.
-    pub fn take_back(self: &Arc<Self>, rule: usize, guest: String) {
+    /// Begins to do what a rule asks for.
+    pub fn start(self: &Arc<Self>, act: Act) {
         let actor = Arc::clone(self);
-        thread::spawn(move || {
-            // A cluster that was away may not have been told yet.
-            actor.busy.wait(rule, &guest);
-            let rule = &actor.config.rules[rule];
-            let mut all = true;
-            for (name, _) in settings(rule, &guest) {
-                if actor.dry_run {
-                    log(&format!("{}: dry run: would take {name} back", rule.name));
-                    continue;
-                }
-                let done = actor.patiently(|pacemaker| pacemaker.set(&name, None));
-                all &= done.is_ok();
-                let (Ok(text) | Err(text)) = done;
-                log(&format!("{}: {guest}: {text}", rule.name));
-            }
-            // What could not be, is tried again by the next run.
-            if all {
-                actor.journal.write(&Line::TakenBack {
-                    rule: rule.name.clone(),
-                    guest,
-                    at_ns: now_ns(),
-                });
-            }
-        });
+        thread::spawn(move || actor.act(&act));
     }
 
-    fn act(&self, id: u64, rule: &Rule, event: &Event) {
+    /// Guests that were left alone since the last time this was asked.
+    pub fn spared(&self) -> Vec<(usize, Boot)> {
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut spared)
+    }
+
+    fn act(&self, act: &Act) {
+        let (rule, event) = (&self.config.rules[act.rule], &act.event);
         let guest = &event.boot.guest;
-        let step = |what: &str, act: &dyn Fn() -> Result<String, String>| {
+        let step = |what: &str, run: &dyn Fn() -> Result<String, String>| {
+            if act.done.contains(what) {
+                return true;
+            }
             let done = match self.dry_run {
                 true => Ok("dry run: not done".into()),
-                false => act(),
+                false => run(),
             };
             let ok = done.is_ok();
             let (Ok(text) | Err(text)) = done;
@@ -128,31 +126,35 @@ impl Actor {
                 if ok { "" } else { " FAILED" }
             ));
             self.journal.write(&Line::Step {
-                id,
+                id: act.id,
                 what: what.into(),
                 ok,
                 text,
                 at_ns: now_ns(),
             });
+            ok
         };
+        let over = Cell::new(false);
+        let mut deadly = false;
+        let resource = self.config.resource_of(guest);
         if rule.destroy {
-            step("destroy", &|| self.destroy(&event.boot));
+            deadly |= step("destroy", &|| self.destroy(event, resource, &over));
         }
         if rule.fail {
-            let resource = self.config.resource_of(guest);
-            step("fail", &|| {
+            deadly |= step("fail", &|| {
                 self.patiently(|pacemaker| {
-                    // The cluster may have been faster, and the next boot is a healthy one.
-                    match self.booted_since(&event.boot) {
-                        true => Err(Failure::Final("the guest has booted again".into())),
-                        false => pacemaker.fail(resource),
-                    }
+                    self.is_still_so(event, &over)?;
+                    pacemaker.fail(resource)
                 })
             });
         }
-        for (name, value) in settings(rule, guest) {
-            step("attribute", &|| {
-                self.patiently(|pacemaker| pacemaker.set(&name, Some(&value)))
+        if over.get() && !deadly {
+            self.spare(act);
+        }
+        for (name, _) in rule.settings(guest) {
+            let patience = self.config.cluster.patience;
+            step(&format!("attribute {name}"), &|| {
+                self.attributes.wait(&name, patience)
             });
         }
         if let [program, args @ ..] = rule.command.as_slice() {
@@ -167,7 +169,26 @@ impl Actor {
                 }
             });
         }
-        self.journal.write(&Line::Done { id });
+        self.journal.write(&Line::Done { id: act.id });
+    }
+
+    /// Nothing was done to the guest, which is well again: neither the cluster's
+    /// monitor nor the next event is to find otherwise.
+    fn spare(&self, act: &Act) {
+        let (boot, at_ns) = (&act.event.boot, now_ns());
+        self.journal.write(&Line::Spared { id: act.id, at_ns });
+        let own = |latch: &Latch| latch.boot_id == boot.id;
+        if self
+            .latches
+            .get(&boot.guest)
+            .is_ok_and(|latch| latch.as_ref().is_some_and(own))
+        {
+            if let Err(error) = self.latches.clear(&boot.guest) {
+                log(&error.to_string());
+            }
+        }
+        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
+        spared.push((act.rule, boot.clone()));
     }
 
     /// Asks the cluster until it has an answer.
@@ -191,17 +212,37 @@ impl Actor {
         }
     }
 
-    /// Whether the guest's driver is there, in another boot.
-    fn booted_since(&self, boot: &Boot) -> bool {
+    /// Refuses if the guest has booted again, or what happened is over by now, which
+    /// sets `over`.
+    fn is_still_so(&self, event: &Event, over: &Cell<bool>) -> Result<(), Failure> {
         let host = Device::open(&self.device).and_then(Host::new);
-        let found = host.and_then(|host| host.domain(&boot.guest));
-        found.is_ok_and(|found| {
-            found.state == bindings::VESPER_DOMAIN_READY && Boot::of(&found) != *boot
-        })
+        let Ok(found) = host.and_then(|host| host.domain(&event.boot.guest)) else {
+            return Ok(());
+        };
+        if found.state != bindings::VESPER_DOMAIN_READY {
+            return Ok(());
+        }
+        // The cluster may have been faster, and the next boot is a healthy one.
+        if Boot::of(&found) != event.boot {
+            return Err(Failure::Final("the guest has booted again".into()));
+        }
+        if is_over(event, &found) {
+            over.set(true);
+            return Err(Failure::Final("the guest beats again".into()));
+        }
+        Ok(())
     }
 
-    /// Kills the VMM of a guest that is still in the same boot.
-    fn destroy(&self, boot: &Boot) -> Result<String, String> {
+    /// Kills the VMM of a guest that is still in the same boot, and that the cluster,
+    /// if there is one, has in its care on this node.
+    fn destroy(&self, event: &Event, resource: &str, over: &Cell<bool>) -> Result<String, String> {
+        if self.config.cluster.manager == Manager::Pacemaker {
+            self.patiently(|pacemaker| {
+                self.is_still_so(event, over)?;
+                pacemaker.may_end(resource).map(|()| String::new())
+            })?;
+        }
+        let boot = &event.boot;
         let host = Device::open(&self.device).and_then(Host::new);
         let host = host.map_err(|error| error.to_string())?;
         let vmm = || -> Result<i32, String> {
@@ -209,9 +250,16 @@ impl Actor {
                 .domain(&boot.guest)
                 .map_err(|error| error.to_string())?;
             match found.vmm_pid {
-                pid if pid > 0 && Boot::of(&found) == *boot => Ok(pid),
-                _ => Err("its VMM is gone, or the guest has booted again".into()),
+                // The number of a process that is gone may be another's.
+                _ if found.state == bindings::VESPER_DOMAIN_DEAD => return Err(GONE.into()),
+                pid if pid > 0 && Boot::of(&found) == *boot => {}
+                _ => return Err(GONE.into()),
             }
+            if is_over(event, &found) {
+                over.set(true);
+                return Err("the guest beats again".into());
+            }
+            Ok(found.vmm_pid)
         };
         let pid = vmm()?;
         let named = Pid::from_raw(pid).ok_or("there is no process 0")?;
@@ -225,14 +273,11 @@ impl Actor {
     }
 }
 
-/// Attributes that a rule sets: names and values.
-fn settings(rule: &Rule, guest: &str) -> Vec<(String, String)> {
-    let health = rule
-        .health
-        .map(|health| (HEALTH.into(), health.text().into()));
-    let attribute = rule.attribute.as_ref();
-    let attribute = attribute.map(|set| (set.name.replace("%g", guest), set.value.clone()));
-    health.into_iter().chain(attribute).collect()
+/// Whether a guest that was found hung beats again: it may have been out of luck only.
+fn is_over(event: &Event, found: &vesper_domain) -> bool {
+    let hang = event.probe == GUEST && matches!(event.name.as_str(), "hung" | "stuck");
+    let beats = [bindings::VESPER_BEAT_ALIVE, bindings::VESPER_BEAT_IDLE];
+    hang && beats.contains(&found.heartbeat)
 }
 
 /// Tells a program what has happened.
@@ -253,4 +298,24 @@ fn environment(command: &mut Command, rule: &Rule, event: &Event) {
 /// A line for the service's log; the guest had a hand in it.
 pub fn log(text: &str) {
     eprintln!("{}", Shown(text));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::FromZeros;
+
+    #[test]
+    fn hangs_that_are_over() {
+        let mut domain = vesper_domain::new_zeroed();
+        let mut over = |name: &str, heartbeat| {
+            domain.heartbeat = heartbeat;
+            is_over(&Event::of_guest(name, &domain, 0), &domain)
+        };
+        assert!(over("hung", bindings::VESPER_BEAT_ALIVE));
+        assert!(over("stuck", bindings::VESPER_BEAT_IDLE));
+        assert!(!over("hung", bindings::VESPER_BEAT_HUNG));
+        assert!(!over("hung", bindings::VESPER_BEAT_PAUSED));
+        assert!(!over("panicked", bindings::VESPER_BEAT_ALIVE));
+    }
 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
-use vesper_cli::cli::{Generated, Json};
+use vesper_cli::cli::{Generated, Json, ProbeDirs};
 
 /// Fails guests over at the moment they fail: follows what VESPER's probes record,
 /// judges it by rules, and tells the cluster.
@@ -19,6 +19,10 @@ pub struct Cli {
     /// Where things are.
     #[command(flatten)]
     pub places: Places,
+
+    /// Where the probes are that rules speak of.
+    #[command(flatten)]
+    pub probes: ProbeDirs,
 
     /// Control device of the host module.
     #[arg(long, global = true, hide = true, env = "VESPER_DEVICE")]
@@ -57,7 +61,8 @@ pub enum Command {
     /// Takes the records of the modules that the rules name out of the buffers.
     Run(Run),
 
-    /// Check the file of rules, and whether the probes they look at are loaded.
+    /// Check the file of rules, whether there are such records and fields, and whether
+    /// the probes that write them are loaded.
     Check,
 
     /// Show what was found in guests, why, and what was done about it.
@@ -67,13 +72,17 @@ pub enum Command {
     ///
     /// Meant as a monitor script of ocf:heartbeat:VirtualDomain, so that a report
     /// which did not reach the cluster is found by its next monitor. Without a
-    /// guest, the one whose resource OCF_RESOURCE_INSTANCE names.
+    /// guest, the one whose resource OCF_RESOURCE_INSTANCE names. Succeeds, with a
+    /// word to stderr, if the mark can't be read or nobody knows which boot the guest
+    /// is in.
     Monitor {
         /// The guest.
         guest: Option<String>,
     },
 
-    /// Take back the mark of a failed guest.
+    /// Take back the mark of a failed guest, and have the daemon forget what it has
+    /// found in it: it may be failed again in the same boot, and what was set on the
+    /// node because of it is taken back ("host": the node's health).
     Clear {
         /// The guest.
         guest: String,
@@ -93,7 +102,9 @@ pub enum Command {
 /// Arguments of `vesper-ha run`.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Run {
-    /// Judge and report, but do nothing.
+    /// Judge and report, but do nothing. The records are taken all the same: beside the
+    /// service this wants a --state of its own, and the service does not see what this
+    /// one has taken.
     #[arg(long)]
     pub dry_run: bool,
 }

@@ -10,8 +10,8 @@ use wait_timeout::ChildExt;
 
 /// One call of a tool takes milliseconds; one that takes longer hangs.
 const CALL: Duration = Duration::from_secs(20);
-/// Of a program's output, what is kept.
-const OUTPUT: u64 = 4096;
+/// Of a program's output, what is kept: the state of a cluster is the longest.
+const OUTPUT: u64 = 8 << 20;
 
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +70,20 @@ impl Pacemaker {
         }
     }
 
+    /// Whether this node may end the guest that is a resource: it runs here, and the
+    /// cluster looks after it. Else nobody would start it again, or somebody would miss
+    /// it who has taken it out of the cluster's hands.
+    pub fn may_end(&self, resource: &str) -> Result<(), Failure> {
+        let node = self.node()?;
+        let mut command = Command::new("crm_mon");
+        command.args(["--one-shot", "--inactive", "--output-as=xml"]);
+        let found = run(&mut command, CALL).map_err(retry)?;
+        if found.code != Some(0) {
+            return Err(Failure::Again(found.text()));
+        }
+        is_ours(&found.out, resource, &node)
+    }
+
     /// Sets an attribute of this node until it or the node is gone, or deletes it.
     pub fn set(&self, name: &str, value: Option<&str>) -> Result<String, Failure> {
         let node = self.node()?;
@@ -100,6 +114,51 @@ impl Pacemaker {
             _ => Err(Failure::Again(found.text())),
         }
     }
+}
+
+/// What `crm_mon` says of a resource, in XML.
+fn is_ours(status: &str, resource: &str, node: &str) -> Result<(), Failure> {
+    let Some((tag, rest)) = element(status, "resource", "id", resource) else {
+        return Err(Failure::Final(format!(
+            "the cluster has no resource '{resource}': name that of the guest in [guests.*]"
+        )));
+    };
+    if tag.contains(" managed=\"false\"") || tag.contains(" maintenance=\"true\"") {
+        return Err(Failure::Final(format!(
+            "resource '{resource}' is unmanaged or in maintenance"
+        )));
+    }
+    let inside = match tag.ends_with('/') {
+        true => "",
+        false => rest.split("</resource>").next().unwrap_or_default(),
+    };
+    if element(inside, "node", "name", node).is_some() {
+        return Ok(());
+    }
+    match inside.contains("<node ") {
+        true => Err(Failure::Final(format!(
+            "resource '{resource}' does not run on this node, {node}"
+        ))),
+        // A cluster that has just begun has not looked yet.
+        false => Err(Failure::Again(format!(
+            "resource '{resource}' runs nowhere"
+        ))),
+    }
+}
+
+/// The first element of a name with that attribute: what is in its tag, and what
+/// comes behind it.
+fn element<'a>(xml: &'a str, name: &str, key: &str, value: &str) -> Option<(&'a str, &'a str)> {
+    let (open, wanted) = (format!("<{name} "), format!(" {key}=\"{value}\""));
+    let mut at = 0;
+    while let Some(found) = xml.get(at..)?.find(&open) {
+        at += found + open.len() - 1;
+        let (tag, rest) = xml.get(at..)?.split_once('>')?;
+        if tag.contains(&wanted) {
+            return Some((tag, rest));
+        }
+    }
+    None
 }
 
 fn retry(text: String) -> Failure {
@@ -177,6 +236,32 @@ fn end(child: &mut Child) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn resources_that_are_ours() {
+        let status = r#"<nodes><node name="node1" id="1"/></nodes><resources>
+            <resource id="a" role="Started" maintenance="false" managed="true">
+                <node name="node1" id="1" cached="true"/></resource>
+            <group id="g"><resource id="b" maintenance="false" managed="true">
+                <node name="node2" id="2" cached="true"/></resource></group>
+            <resource id="c" maintenance="false" managed="false">
+                <node name="node1" id="1" cached="true"/></resource>
+            <resource id="d" maintenance="true" managed="false">
+                <node name="node1" id="1" cached="true"/></resource>
+            <resource id="e" maintenance="false" managed="true" nodes_running_on="0"/>
+            </resources>"#;
+        let ask = |resource| match is_ours(status, resource, "node1") {
+            Ok(()) => "yes".to_owned(),
+            Err(Failure::Final(text)) => text,
+            Err(Failure::Again(text)) => format!("again: {text}"),
+        };
+        assert_eq!(ask("a"), "yes");
+        assert!(ask("b").contains("does not run on this node"));
+        assert!(ask("c").contains("unmanaged"));
+        assert!(ask("d").contains("maintenance"));
+        assert_eq!(ask("e"), "again: resource 'e' runs nowhere");
+        assert!(ask("x").contains("no resource 'x'"));
+    }
 
     #[test]
     fn programs() {

@@ -65,9 +65,11 @@ impl Default for Cluster {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// So many actions...
+    /// So many actions, all guests together...
     pub actions: usize,
-    /// ...in this time, all guests together.
+    /// ...so many about one guest...
+    pub per_guest: usize,
+    /// ...in this time.
     #[serde(deserialize_with = "rule::duration")]
     pub within: Duration,
 }
@@ -76,6 +78,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             actions: 20,
+            per_guest: 5,
             within: Duration::from_secs(60),
         }
     }
@@ -85,6 +88,7 @@ impl From<&Limits> for Limit {
     fn from(limits: &Limits) -> Self {
         Self {
             actions: limits.actions,
+            per_guest: limits.per_guest,
             within: limits.within,
         }
     }
@@ -113,6 +117,9 @@ impl Config {
 
     fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
+        if config.limit.actions == 0 || config.limit.per_guest == 0 {
+            return Err("[limit] allows nothing; 'vesper-ha run --dry-run' does nothing".into());
+        }
         for (number, rule) in config.rules.iter().enumerate() {
             let earlier = &config.rules[..number];
             if earlier.iter().any(|other| other.name == rule.name) {
@@ -169,6 +176,73 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert!(config.rules.len() >= 10);
         assert!(config.wants("web1", "memory"));
+    }
+
+    /// Names of the shipped rules that match a record.
+    fn found(guest: &str, probe: &str, event: &str, fields: serde_json::Value) -> String {
+        let config = Config::parse(include_str!("../ha.toml")).unwrap();
+        let event = crate::event::Event {
+            boot: crate::event::Boot {
+                guest: guest.into(),
+                id: "1".into(),
+            },
+            probe: probe.into(),
+            name: event.into(),
+            time_ns: 0,
+            fields: fields.as_object().unwrap().clone(),
+        };
+        let names = config.rules.iter().filter(|rule| rule.matches(&event));
+        let names: Vec<_> = names.map(|rule| rule.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    #[test]
+    fn what_the_shipped_rules_make_of_records() {
+        use serde_json::json;
+        let fs = |event: &str, fields| found("web1", "fs", event, fields);
+        let place = |label: &str| json!({ "place": { "value": 5, "label": label } });
+        assert_eq!(fs("fs_error", place("metadata")), "file system failed");
+        assert_eq!(fs("fs_error", place("buffered_write")), "file data lost");
+        assert_eq!(fs("ext4_error", json!({})), "ext4 failed");
+        let remount = fs("remount_read_only", json!({ "forced": 0 }));
+        assert_eq!(remount, "file system remounted read-only");
+        let host = |fields| found("host", "any", "entry", fields);
+        let check =
+            |status: &str| host(json!({ "at": "t:mce_record", "status": status, "type": 1 }));
+        assert_eq!(check("0x9c00000000000000"), "host corrected errors");
+        assert_eq!(check("0xcc00000000000000"), "host corrected errors");
+        assert_eq!(check("0xbe00000000000000"), "host machine check");
+        assert_eq!(check("0xfd80000000100134"), "host machine check");
+        let edac = |kind: u32| host(json!({ "at": "t:mc_event", "status": "0x0", "type": kind }));
+        assert_eq!(edac(0), "");
+        assert_eq!(edac(1), "host memory error");
+        assert_eq!(edac(3), "host memory error");
+        let stall = |whom: &str, us: u64| {
+            let fields = json!({ "short_of": { "value": 0, "label": whom }, "us": us });
+            found("host", "memory", "reclaim_stall", fields)
+        };
+        assert_eq!(stall("machine", 150_000), "host short of memory");
+        assert_eq!(stall("machine", 15_000), "");
+        assert_eq!(stall("memory_cgroup", 150_000), "");
+        let gone = |orderly: &str| {
+            let orderly = json!({ "value": 0, "label": orderly });
+            found(
+                "web1",
+                "guest",
+                "gone",
+                json!({ "run_state": "running", "orderly": orderly }),
+            )
+        };
+        assert_eq!(gone("no"), "guest gone");
+        assert_eq!(gone("yes"), "");
+    }
+
+    #[test]
+    fn what_is_shipped_does_nothing_about_a_remount() {
+        let config = Config::parse(include_str!("../ha.toml")).unwrap();
+        let mut rules = config.rules.iter();
+        let rule = rules.find(|rule| rule.event == "remount_read_only");
+        assert!(!rule.unwrap().acts());
     }
 
     #[test]

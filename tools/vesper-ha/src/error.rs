@@ -44,6 +44,17 @@ pub enum Error {
     /// Standard output can't be written to.
     #[error(transparent)]
     Output(#[from] io::Error),
+    /// There is one already.
+    #[error("another vesper-ha runs with {}", dir.display())]
+    Running {
+        /// The directory that both want.
+        dir: PathBuf,
+        /// Whether this one would only look.
+        dry_run: bool,
+    },
+    /// The file of rules has slips.
+    #[error("{0} slips in the rules")]
+    Slips(usize),
     /// Which guest is meant?
     #[error("no guest is named, and no OCF_RESOURCE_INSTANCE is set")]
     NoGuest,
@@ -61,6 +72,10 @@ impl Error {
                 path.display()
             )),
             Self::Vesper(error) => error.remedy(),
+            Self::Running { dry_run: false, .. } => {
+                Some("stop it first ('systemctl stop vesper-ha'): two would act twice".into())
+            }
+            Self::Running { dry_run: true, .. } => Some("stop it first, or give this one another --state; beside the other it takes records away from it all the same".into()),
             Self::NoGuest => Some("name the guest, or use this as monitor script of ocf:heartbeat:VirtualDomain".into()),
             _ => None,
         }

@@ -11,6 +11,20 @@ use vesper_abi::name::text;
 /// The `probe` of events that the host module itself tells of.
 pub const GUEST: &str = "guest";
 
+/// These events.
+pub const GUEST_EVENTS: [&str; 7] = [
+    "gone",
+    "broken",
+    "left",
+    "hung",
+    "stuck",
+    "panicked",
+    "recovered",
+];
+
+/// Their fields.
+pub const GUEST_FIELDS: [&str; 4] = ["run_state", "pid", "hangs", "orderly"];
+
 /// A boot of a guest: what is true of one is not true of the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boot {
@@ -66,6 +80,13 @@ impl Event {
         })
     }
 
+    /// How often the guest had been found hung by then, if the host module tells of
+    /// it.
+    pub fn hangs(&self) -> Option<u64> {
+        let told = self.probe == GUEST;
+        self.fields.get("hangs").filter(|_| told)?.as_u64()
+    }
+
     /// An event that the host module tells of.
     pub fn of_guest(name: &str, domain: &vesper_domain, time_ns: i128) -> Self {
         let run_state = match domain.run_state {
@@ -77,6 +98,7 @@ impl Event {
         let mut fields = Map::new();
         fields.insert("run_state".into(), run_state.into());
         fields.insert("pid".into(), domain.vmm_pid.into());
+        fields.insert("hangs".into(), domain.hangs.into());
         Self {
             boot: Boot::of(domain),
             probe: GUEST.into(),

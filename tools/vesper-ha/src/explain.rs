@@ -63,7 +63,21 @@ pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result
                     story.steps.push(step);
                 }
             }
-            Line::Done { .. } | Line::TakenBack { .. } | Line::Note { .. } => {}
+            Line::Spared { id, at_ns } => {
+                let step = Step {
+                    what: "spared".into(),
+                    ok: true,
+                    text: "the guest counts as well".into(),
+                    at_ns,
+                };
+                if let Some(story) = stories.get_mut(&id) {
+                    story.steps.push(step);
+                }
+            }
+            Line::Done { .. }
+            | Line::Cleared { .. }
+            | Line::TakenBack { .. }
+            | Line::Note { .. } => {}
         }
     }
     let wanted = |story: &&Story| {
@@ -113,6 +127,12 @@ impl Story {
             "  judged {} after it happened\n",
             span(found.at_ns - found.time_ns)
         );
+        if found.put_off {
+            text += "  put off: the limit on actions was reached\n";
+        }
+        if found.dry_run {
+            text += "  by a dry run\n";
+        }
         if let Some(why) = &found.refrained {
             text += &format!("  nothing was done: {why}\n");
         }

@@ -4,13 +4,23 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::json;
 use vesper_abi::bindings::{self, vesper_domain};
 
 use crate::event::{Boot, Event};
 
 /// What the host module last said.
 #[derive(Default)]
-pub struct Guests(BTreeMap<String, vesper_domain>);
+pub struct Guests(BTreeMap<String, Seen>);
+
+/// One guest.
+struct Seen {
+    domain: vesper_domain,
+    /// What this VMM's guest ran last, as far as its driver ever said.
+    boot: Boot,
+    /// The driver took its leave since, as it does before a reboot.
+    left: bool,
+}
 
 /// What is new.
 #[derive(Default)]
@@ -27,41 +37,39 @@ impl Guests {
         let mut news = News::default();
         let mut found = BTreeMap::new();
         for domain in domains {
-            let boot = Boot::of(domain);
-            let Some(name) = own_name(&boot) else {
+            let Some(name) = own_name(&Boot::of(domain)) else {
                 continue;
             };
             let before = self.0.get(&name);
-            let was = before.map_or(0, |before| before.state);
-            let fresh = before.is_none_or(|before| before.boot_id != domain.boot_id);
-            if domain.state == bindings::VESPER_DOMAIN_READY
-                && (fresh || was != bindings::VESPER_DOMAIN_READY)
-            {
-                news.booted.push(boot);
+            let same = before.filter(|before| before.domain.vmm_pid == domain.vmm_pid);
+            let was = before.map_or(0, |before| before.domain.state);
+            let fresh = before.is_none_or(|before| before.domain.boot_id != domain.boot_id);
+            let now = Seen::next(same, domain);
+            if now.is_there() && (fresh || was != bindings::VESPER_DOMAIN_READY) {
+                news.booted.push(now.boot.clone());
             }
             let event = match domain.state {
                 state if state == was => None,
                 bindings::VESPER_DOMAIN_DEAD => Some("gone"),
                 bindings::VESPER_DOMAIN_BROKEN => Some("broken"),
+                bindings::VESPER_DOMAIN_ATTACHED if now.left => Some("left"),
                 _ => None,
             };
             if let Some(event) = event {
                 // What it did last, it did while it was there.
-                let mut event = Event::of_guest(event, domain, now_ns);
-                if let Some(before) = before.filter(|before| before.vmm_pid == domain.vmm_pid) {
-                    event.fields = Event::of_guest("", before, 0).fields;
-                }
-                news.events.push(event);
-            } else if let Some(event) = beat(before, domain) {
-                news.events.push(Event::of_guest(event, domain, now_ns));
+                let shown = same.map_or(domain, |before| &before.domain);
+                news.events.push(now.event(event, shown, now_ns));
+            } else if let Some(event) = beat(before.map(|before| &before.domain), domain) {
+                news.events.push(now.event(event, domain, now_ns));
             }
-            found.insert(name, *domain);
+            found.insert(name, now);
         }
         for (name, before) in &self.0 {
-            let dead = before.state == bindings::VESPER_DOMAIN_DEAD;
-            let same = |domain: &&vesper_domain| domain.vmm_pid == before.vmm_pid;
+            let dead = before.domain.state == bindings::VESPER_DOMAIN_DEAD;
+            let same = |now: &&Seen| now.domain.vmm_pid == before.domain.vmm_pid;
             if !dead && found.get(name).filter(same).is_none() {
-                news.events.push(Event::of_guest("gone", before, now_ns));
+                news.events
+                    .push(before.event("gone", &before.domain, now_ns));
             }
         }
         self.0 = found;
@@ -70,8 +78,49 @@ impl Guests {
 
     /// What a guest runs, if its driver is there.
     pub fn boot_of(&self, guest: &str) -> Option<Boot> {
-        let domain = self.0.get(guest)?;
-        (domain.state == bindings::VESPER_DOMAIN_READY).then(|| Boot::of(domain))
+        let seen = self.0.get(guest)?;
+        seen.is_there().then(|| seen.boot.clone())
+    }
+
+    /// Whether that boot is over, or all but over, and not by accident.
+    pub fn is_ending(&self, boot: &Boot) -> bool {
+        let seen = self.0.get(&boot.guest).filter(|seen| seen.boot == *boot);
+        seen.is_some_and(Seen::is_orderly)
+    }
+}
+
+impl Seen {
+    /// What is known now; `before` is about the same VMM.
+    fn next(before: Option<&Self>, domain: &vesper_domain) -> Self {
+        let boot = Boot::of(domain);
+        let known = before.filter(|_| boot.id.is_empty());
+        let was_there = known.is_some_and(|before| before.left || before.is_there());
+        Self {
+            domain: *domain,
+            // The host module forgets it when the driver leaves.
+            left: was_there && known.is_some_and(|before| !before.boot.id.is_empty()),
+            boot: known.map_or(boot, |before| before.boot.clone()),
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        self.domain.state == bindings::VESPER_DOMAIN_READY
+    }
+
+    /// Whether the driver has left, or the VMM has stopped the guest for good.
+    fn is_orderly(&self) -> bool {
+        self.left || self.domain.run_state == bindings::VESPER_RUN_STOPPED
+    }
+
+    fn event(&self, name: &str, shown: &vesper_domain, now_ns: i128) -> Event {
+        let mut event = Event::of_guest(name, shown, now_ns);
+        event.boot = self.boot.clone();
+        let stopped = shown.run_state == bindings::VESPER_RUN_STOPPED;
+        let orderly = stopped || self.is_orderly();
+        let text = if orderly { "yes" } else { "no" };
+        let field = json!({ "value": u8::from(orderly), "label": text });
+        event.fields.insert("orderly".into(), field);
+        event
     }
 }
 
@@ -173,5 +222,52 @@ mod tests {
         // Gone and replaced between two looks.
         assert_eq!(step(&[domain(READY, 3, 4)]), (1, nothing()));
         assert_eq!(step(&[domain(READY, 4, 5)]), (1, "gone".into()));
+    }
+
+    #[test]
+    fn what_ends_in_order_is_told_from_what_does_not() {
+        use bindings::*;
+        // Looks, one behind the other; what the last one says of the end.
+        let end = |looks: &[&[vesper_domain]]| {
+            let mut guests = Guests::default();
+            let mut last = News::default();
+            for domains in looks {
+                last = guests.update(domains, 0);
+            }
+            let [event] = last.events.as_slice() else {
+                panic!("{} events", last.events.len());
+            };
+            assert_eq!(
+                event.boot.id,
+                Boot::of(&domain(VESPER_DOMAIN_READY, 1, 7)).id
+            );
+            format!("{} {}", event.name, event.fields["orderly"]["label"])
+        };
+        let ready = domain(VESPER_DOMAIN_READY, 1, 7);
+        let attached = domain(VESPER_DOMAIN_ATTACHED, 1, 0);
+        let mut stopped = ready;
+        stopped.run_state = VESPER_RUN_STOPPED;
+        let mut dead = domain(VESPER_DOMAIN_DEAD, 1, 7);
+        dead.run_state = 0;
+        let mut left = dead;
+        left.boot_id = [0; 16];
+        // QEMU was killed.
+        assert_eq!(end(&[&[ready], &[dead]]), r#"gone "no""#);
+        assert_eq!(end(&[&[ready], &[]]), r#"gone "no""#);
+        // The guest was shut down: each of its traces is enough.
+        assert_eq!(end(&[&[ready], &[attached], &[left]]), r#"gone "yes""#);
+        assert_eq!(end(&[&[ready], &[attached], &[]]), r#"gone "yes""#);
+        assert_eq!(end(&[&[ready], &[left]]), r#"gone "yes""#);
+        assert_eq!(end(&[&[ready], &[stopped], &[dead]]), r#"gone "yes""#);
+        assert_eq!(end(&[&[ready], &[stopped], &[]]), r#"gone "yes""#);
+        // A reboot.
+        assert_eq!(end(&[&[ready], &[attached]]), r#"left "yes""#);
+        let mut guests = Guests::default();
+        guests.update(&[ready], 0);
+        assert!(!guests.is_ending(&Boot::of(&ready)));
+        guests.update(&[attached], 0);
+        assert!(guests.is_ending(&Boot::of(&ready)));
+        guests.update(&[domain(VESPER_DOMAIN_READY, 1, 8)], 0);
+        assert!(!guests.is_ending(&Boot::of(&ready)));
     }
 }

@@ -8,6 +8,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use nix::time::{clock_gettime, ClockId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -49,12 +50,28 @@ pub enum Line {
         /// For which line.
         id: u64,
     },
-    /// What a rule had set for a time is set no more.
+    /// A guest was left alone after all: what was found was over.
+    Spared {
+        /// For which line.
+        id: u64,
+        /// When, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// An operator says that a guest is well.
+    Cleared {
+        /// The guest.
+        guest: String,
+        /// When, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// What a rule had set for a time, it sets no more.
     TakenBack {
         /// Name of the rule.
         rule: String,
         /// The guest.
         guest: String,
+        /// Name of the attribute.
+        name: String,
         /// When, in nanoseconds since 1970.
         at_ns: i64,
     },
@@ -68,7 +85,7 @@ pub enum Line {
 }
 
 /// What a rule has found.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Found {
     /// Number of the line among those of its kind.
     pub id: u64,
@@ -90,10 +107,32 @@ pub struct Found {
     pub fields: Map<String, Json>,
     /// Events that the rule held back before this one.
     pub held_back: u64,
+    /// Boot id of this host, whose clock the next two times are by.
+    #[serde(default)]
+    pub host_boot: String,
+    /// When it was judged.
+    #[serde(default)]
+    pub at_boot_ns: i64,
     /// The rule does no more about this boot before.
-    pub until_ns: i64,
+    #[serde(default)]
+    pub until_boot_ns: i64,
     /// Why nothing is done, if nothing is.
     pub refrained: Option<String>,
+    /// The limit on actions put it off.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub put_off: bool,
+    /// By a dry run: nothing was done.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub dry_run: bool,
+    /// Attributes of the node that are set for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<(String, String)>,
+}
+
+/// What is so rare that it is worth no mention.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde passes it so.
+fn is_no(value: &bool) -> bool {
+    !value
 }
 
 impl Found {
@@ -180,6 +219,23 @@ fn append(path: &Path) -> io::Result<File> {
         file.write_all(b"\n")?;
     }
     Ok(file)
+}
+
+/// Nanoseconds since the host booted: a clock that nobody sets. It goes on while the
+/// host is suspended.
+pub fn boot_ns() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME);
+    now.map_or(0, |now| {
+        now.tv_sec()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(now.tv_nsec())
+    })
+}
+
+/// Which boot of the host that clock belongs to.
+pub fn host_boot() -> String {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    text.unwrap_or_default().trim().to_owned()
 }
 
 /// Nanoseconds since 1970, now.

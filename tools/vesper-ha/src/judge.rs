@@ -21,6 +21,13 @@ pub enum Verdict {
         /// So many events were held back since the rule last acted.
         held_back: u64,
     },
+    /// The same, but not before the limit allows it.
+    PutOff {
+        /// Number of the rule.
+        rule: usize,
+        /// So many events were held back since the rule last acted.
+        held_back: u64,
+    },
     /// The rule only says what it would do: its guest has been failed in this
     /// boot, the limit is reached, or the guest has booted again.
     Refrain {
@@ -40,6 +47,8 @@ pub enum Refrain {
     Limit,
     /// What happened was in an earlier boot.
     EarlierBoot,
+    /// The guest is shutting down.
+    Ending,
 }
 
 impl Refrain {
@@ -49,6 +58,7 @@ impl Refrain {
             Self::FailedBefore => "the guest was failed in this boot already",
             Self::Limit => "the limit on actions is reached",
             Self::EarlierBoot => "the guest has booted since",
+            Self::Ending => "the guest is shutting down or rebooting",
         }
     }
 }
@@ -58,6 +68,8 @@ impl Refrain {
 pub struct Limit {
     /// So many...
     pub actions: usize,
+    /// ...of which so many may be about one guest...
+    pub per_guest: usize,
     /// ...in this time.
     pub within: Duration,
 }
@@ -79,7 +91,12 @@ pub struct Judge {
     limit: Limit,
     tallies: HashMap<(usize, Boot), Tally>,
     failed: HashSet<Boot>,
-    acted: VecDeque<i128>,
+    /// When and about whom something was done lately.
+    acted: VecDeque<(i128, String)>,
+    /// What waits for the limit.
+    put_off: HashSet<(usize, Boot)>,
+    /// Guests that shut down, and until when that is believed.
+    ending: HashMap<Boot, i128>,
 }
 
 impl Judge {
@@ -90,6 +107,8 @@ impl Judge {
             tallies: HashMap::new(),
             failed: HashSet::new(),
             acted: VecDeque::new(),
+            put_off: HashSet::new(),
+            ending: HashMap::new(),
         }
     }
 
@@ -108,21 +127,85 @@ impl Judge {
         let other = |boot: &Boot| boot.guest != now.guest || boot.id == now.id;
         self.failed.retain(other);
         self.tallies.retain(|(_, boot), _| other(boot));
+        self.put_off.retain(|(_, boot)| other(boot));
+        self.ending.retain(|boot, _| other(boot));
     }
 
-    /// Judges an event by all rules. `now` is the time by the same clock as the
-    /// event's; `current` says which boot the guest is in, as far as that is known.
+    /// An operator says that the guest is well: as if nothing had been found.
+    pub fn forget(&mut self, guest: &str) {
+        self.failed.retain(|boot| boot.guest != guest);
+        self.tallies.retain(|(_, boot), _| boot.guest != guest);
+        self.put_off.retain(|(_, boot)| boot.guest != guest);
+        self.ending.retain(|boot, _| boot.guest != guest);
+    }
+
+    /// The guest was left alone, as what the rule found was over by then.
+    pub fn spared(&mut self, rule: usize, boot: &Boot) {
+        self.failed.remove(boot);
+        self.tallies.remove(&(rule, boot.clone()));
+    }
+
+    /// Whether the limit allows something to be done about a guest. It counts as done
+    /// then.
+    pub fn admit(&mut self, guest: &str, now: i128) -> bool {
+        let admitted = self.admits_at(guest, now) <= now;
+        if admitted {
+            self.acted.push_back((now, guest.to_owned()));
+        }
+        admitted
+    }
+
+    /// When the limit will allow it, if nothing else is done until then.
+    pub fn admits_at(&mut self, guest: &str, now: i128) -> i128 {
+        let within = self.limit.within.as_nanos() as i128;
+        while self
+            .acted
+            .front()
+            .is_some_and(|(then, _)| then + within <= now)
+        {
+            self.acted.pop_front();
+        }
+        // The one that has to go first, so that there are fewer than may be.
+        let due = |mut times: Vec<i128>, most: usize| {
+            let over = (times.len() + 1).checked_sub(most.max(1))?;
+            let over = over.checked_sub(1)?;
+            times.sort_unstable();
+            times.get(over).map(|then| then + within)
+        };
+        let all = self.acted.iter().map(|(then, _)| *then).collect();
+        let own = self.acted.iter().filter(|(_, of)| of == guest);
+        let own = own.map(|(then, _)| *then).collect();
+        let waits = [due(all, self.limit.actions), due(own, self.limit.per_guest)];
+        waits.into_iter().flatten().max().unwrap_or(now)
+    }
+
+    /// What was put off waits no longer.
+    pub fn taken_up(&mut self, rule: usize, boot: &Boot) {
+        self.put_off.remove(&(rule, boot.clone()));
+    }
+
+    /// Judges an event by all rules. `now` is the time by a clock that never jumps; `current` says which boot the guest is in,
+    /// as far as that is known, and `ending` that the event's is ending in order.
     pub fn judge(
         &mut self,
         rules: &[Rule],
         event: &Event,
         current: Option<&Boot>,
+        ending: bool,
         now: i128,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
+        for rule in rules.iter().filter(|rule| rule.ending) {
+            if rule.matches(event) {
+                let until = now + rule.hold.as_nanos() as i128;
+                self.ending.insert(event.boot.clone(), until);
+            }
+        }
+        let until = self.ending.get(&event.boot);
+        let ending = ending || until.is_some_and(|until| now < *until);
         for (number, rule) in rules.iter().enumerate() {
             if rule.matches(event) {
-                verdicts.extend(self.one(number, rule, event, current, now));
+                verdicts.extend(self.one(number, rule, event, current, ending, now));
             }
         }
         verdicts
@@ -134,6 +217,7 @@ impl Judge {
         rule: &Rule,
         event: &Event,
         current: Option<&Boot>,
+        ending: bool,
         now: i128,
     ) -> Option<Verdict> {
         let tally = self
@@ -162,26 +246,21 @@ impl Judge {
         if current.is_some_and(|current| *current != event.boot) {
             return refrain(Refrain::EarlierBoot);
         }
-        if rule.is_deadly() && self.failed.contains(&event.boot) {
+        if rule.unless_ending && ending {
+            return refrain(Refrain::Ending);
+        }
+        if rule.is_deadly() && !self.failed.insert(event.boot.clone()) {
             return refrain(Refrain::FailedBefore);
         }
-        let since = now - self.limit.within.as_nanos() as i128;
-        while self.acted.front().is_some_and(|then| *then < since) {
-            self.acted.pop_front();
-        }
-        if self.acted.len() >= self.limit.actions {
-            // Once the limit allows it again, the next event counts.
-            if let Some(tally) = self.tallies.get_mut(&(number, event.boot.clone())) {
-                tally.until = self
-                    .acted
-                    .front()
-                    .map(|then| then + self.limit.within.as_nanos() as i128);
+        // Saying something is free.
+        if rule.acts() && !self.admit(&event.boot.guest, now) {
+            if !self.put_off.insert((number, event.boot.clone())) {
+                return refrain(Refrain::Limit);
             }
-            return refrain(Refrain::Limit);
-        }
-        self.acted.push_back(now);
-        if rule.is_deadly() {
-            self.failed.insert(event.boot.clone());
+            return Some(Verdict::PutOff {
+                rule: number,
+                held_back,
+            });
         }
         Some(Verdict::Act {
             rule: number,
@@ -198,6 +277,7 @@ mod tests {
     const SECOND: i128 = 1_000_000_000;
     const LIMIT: Limit = Limit {
         actions: 5,
+        per_guest: 3,
         within: Duration::from_secs(60),
     };
 
@@ -228,26 +308,29 @@ mod tests {
     fn a_burst_is_one_action_and_its_first_event_counts() {
         let rules = rules("fail = true");
         let mut judge = Judge::new(LIMIT);
-        let first = judge.judge(&rules, &event("a", "1", 0), None, 0);
+        let first = judge.judge(&rules, &event("a", "1", 0), None, false, 0);
         assert_eq!(acts(&first), 1);
         for n in 1..100_000 {
-            let verdicts = judge.judge(&rules, &event("a", "1", n), None, n);
+            let verdicts = judge.judge(&rules, &event("a", "1", n), None, false, n);
             assert!(verdicts.is_empty());
         }
         // After the hold, too: a guest is failed once a boot.
-        let later = judge.judge(&rules, &event("a", "1", 0), None, 61 * SECOND);
+        let later = judge.judge(&rules, &event("a", "1", 0), None, false, 61 * SECOND);
         let why = Refrain::FailedBefore;
         assert_eq!(later, [Verdict::Refrain { rule: 0, why }]);
         // Another guest is none of its business.
-        assert_eq!(acts(&judge.judge(&rules, &event("b", "1", 0), None, 0)), 1);
+        assert_eq!(
+            acts(&judge.judge(&rules, &event("b", "1", 0), None, false, 0)),
+            1
+        );
         // The next boot is new.
         let boot = event("a", "2", 0).boot;
         judge.booted(&boot);
         let now = 62 * SECOND;
-        let verdicts = judge.judge(&rules, &event("a", "2", now), Some(&boot), now);
+        let verdicts = judge.judge(&rules, &event("a", "2", now), Some(&boot), false, now);
         assert_eq!(acts(&verdicts), 1);
         // And what comes late of the old one is not held against it.
-        let old = judge.judge(&rules, &event("a", "1", now), Some(&boot), now);
+        let old = judge.judge(&rules, &event("a", "1", now), Some(&boot), false, now);
         let why = Refrain::EarlierBoot;
         assert_eq!(old, [Verdict::Refrain { rule: 0, why }]);
     }
@@ -258,7 +341,7 @@ mod tests {
         let mut judge = Judge::new(LIMIT);
         let mut at = |tenths: i128| {
             let time = tenths * SECOND / 10;
-            judge.judge(&rules, &event("a", "1", time), None, time)
+            judge.judge(&rules, &event("a", "1", time), None, false, time)
         };
         assert_eq!(acts(&at(0)) + acts(&at(15)), 0);
         // The first is too long ago.
@@ -272,19 +355,95 @@ mod tests {
 
     #[test]
     fn limited() {
-        let rules = rules("");
+        let rules = rules("fail = true");
         let mut judge = Judge::new(LIMIT);
-        let mut at = |guest: &str, second: i128| {
+        let at = |judge: &mut Judge, guest: &str, second: i128| {
             let time = second * SECOND;
-            judge.judge(&rules, &event(guest, "1", time), None, time)
+            judge.judge(&rules, &event(guest, "1", time), None, false, time)
         };
         for guest in ["a", "b", "c", "d", "e"] {
-            assert_eq!(acts(&at(guest, 0)), 1);
+            assert_eq!(acts(&at(&mut judge, guest, 0)), 1);
         }
+        // It is not lost, and the guest counts as failed.
+        let (rule, held_back) = (0, 0);
+        let put_off = [Verdict::PutOff { rule, held_back }];
+        assert_eq!(at(&mut judge, "f", 1), put_off);
+        assert_eq!(at(&mut judge, "f", 2), []);
+        assert_eq!(judge.admits_at("f", 2 * SECOND), 60 * SECOND);
+        assert!(!judge.admit("f", 59 * SECOND));
+        assert!(judge.admit("f", 60 * SECOND));
+        assert_eq!(acts(&at(&mut judge, "g", 60)), 1);
+    }
+
+    #[test]
+    fn one_guest_does_not_use_up_the_limit() {
+        let rules = rules("hold = \"0s\"\ncommand = [\"x\"]");
+        let mut judge = Judge::new(LIMIT);
+        let mut at = |guest: &str| judge.judge(&rules, &event(guest, "1", 0), None, false, 0);
+        assert_eq!(acts(&at("a")) + acts(&at("a")) + acts(&at("a")), 3);
+        assert!(matches!(at("a")[..], [Verdict::PutOff { .. }]));
         let why = Refrain::Limit;
-        assert_eq!(at("f", 1), [Verdict::Refrain { rule: 0, why }]);
-        assert_eq!(at("f", 2), []);
-        assert_eq!(acts(&at("f", 61)), 1);
+        assert_eq!(at("a"), [Verdict::Refrain { rule: 0, why }]);
+        assert_eq!(acts(&at("b")), 1);
+        assert_eq!(judge.admits_at("a", 0), 60 * SECOND);
+        assert_eq!(judge.admits_at("b", 0), 0);
+    }
+
+    #[test]
+    fn what_is_only_said_is_free() {
+        let said = rules("hold = \"0s\"");
+        let mut judge = Judge::new(LIMIT);
+        for n in 0..1000 {
+            assert_eq!(
+                acts(&judge.judge(&said, &event("a", "1", n), None, false, n)),
+                1
+            );
+        }
+        let done = rules("fail = true");
+        assert_eq!(
+            acts(&judge.judge(&done, &event("a", "1", 1000), None, false, 1000)),
+            1
+        );
+    }
+
+    #[test]
+    fn an_orderly_end_is_left_alone() {
+        let mut both = rules("fail = true\nunless_ending = true\nhold = \"1s\"");
+        let mut end = rules("ending = true\nhold = \"10s\"").remove(0);
+        end.event = "exec".into();
+        both.push(end);
+        let mut judge = Judge::new(LIMIT);
+        let killed = |at| event("a", "1", at);
+        let mut shutdown = killed(0);
+        shutdown.name = "exec".into();
+        let why = Refrain::Ending;
+        let refrain = [Verdict::Refrain { rule: 0, why }];
+        // By what the host module says, or the guest.
+        assert_eq!(judge.judge(&both, &killed(0), None, true, 0), refrain);
+        assert_eq!(acts(&judge.judge(&both, &shutdown, None, false, 0)), 1);
+        let now = 5 * SECOND;
+        assert_eq!(judge.judge(&both, &killed(now), None, false, now), refrain);
+        // It did not end.
+        let now = 11 * SECOND;
+        assert_eq!(acts(&judge.judge(&both, &killed(now), None, false, now)), 1);
+    }
+
+    #[test]
+    fn spared_and_forgotten() {
+        let rules = rules("fail = true\nhold = \"1h\"");
+        let mut judge = Judge::new(LIMIT);
+        let boot = event("a", "1", 0).boot;
+        let again =
+            |judge: &mut Judge| acts(&judge.judge(&rules, &event("a", "1", 0), None, false, 0));
+        assert_eq!(again(&mut judge), 1);
+        assert_eq!(again(&mut judge), 0);
+        judge.spared(0, &boot);
+        assert_eq!(again(&mut judge), 1);
+        assert_eq!(again(&mut judge), 0);
+        judge.forget("b");
+        assert_eq!(again(&mut judge), 0);
+        judge.forget("a");
+        assert_eq!(again(&mut judge), 1);
     }
 
     #[test]
@@ -294,8 +453,8 @@ mod tests {
         let boot = event("a", "1", 0).boot;
         judge.note_failed(boot.clone());
         judge.note_held(0, boot, SECOND);
-        assert_eq!(judge.judge(&rules, &event("a", "1", 0), None, 0), []);
-        let verdicts = judge.judge(&rules, &event("a", "1", 0), None, 2 * SECOND);
+        assert_eq!(judge.judge(&rules, &event("a", "1", 0), None, false, 0), []);
+        let verdicts = judge.judge(&rules, &event("a", "1", 0), None, false, 2 * SECOND);
         assert_eq!(acts(&verdicts), 0);
     }
 }

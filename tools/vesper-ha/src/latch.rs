@@ -13,6 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::event::Boot;
 
+/// End of the name of a mark.
+const MARK: &str = ".latch";
+/// End of the name of a word to the daemon.
+const ASKED: &str = "clear";
+
 /// A mark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Latch {
@@ -69,19 +74,50 @@ impl Latches {
         }
     }
 
-    /// The guest runs this now: takes a mark of an earlier boot away.
+    /// The guest runs this now: takes a mark of an earlier boot away, or one that
+    /// nobody can read.
     pub fn booted(&self, now: &Boot) -> Result<bool> {
-        match self.get(&now.guest)? {
-            Some(latch) if latch.boot_id != now.id => self.clear(&now.guest),
-            _ => Ok(false),
+        match self.get(&now.guest) {
+            Ok(Some(latch)) if latch.boot_id != now.id => self.clear(&now.guest),
+            Ok(_) => Ok(false),
+            Err(_) => self.clear(&now.guest),
         }
+    }
+
+    /// Leaves word for the daemon, which may not run now, that a guest is well.
+    pub fn ask_to_forget(&self, guest: &str) -> Result<()> {
+        let path = self.path(guest).with_extension(ASKED);
+        let asked = fs::create_dir_all(&self.0).and_then(|()| {
+            // As something that is moved in: the daemon waits for that.
+            let new = path.with_extension("ask");
+            fs::write(&new, "")?;
+            fs::rename(&new, &path)
+        });
+        asked.map_err(|error| Error::File { path, error })
+    }
+
+    /// Guests for which there is such word; it is gone then.
+    pub fn asked_to_forget(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let guest = |entry: fs::DirEntry| {
+            let path = entry.path();
+            let name = path.file_name()?.to_str()?;
+            let guest = name.strip_suffix(ASKED)?.strip_suffix('.')?.to_owned();
+            fs::remove_file(&path).ok().map(|()| guest)
+        };
+        entries.filter_map(guest).collect()
+    }
+
+    /// Where they are.
+    pub fn dir(&self) -> &Path {
+        &self.0
     }
 
     /// Guests' names are path components without a leading dot: the host module
     /// takes no others.
     fn path(&self, guest: &str) -> PathBuf {
         let safe = guest.replace('/', "_");
-        self.0.join(format!("{safe}.latch"))
+        self.0.join(format!("{safe}{MARK}"))
     }
 }
 
@@ -110,5 +146,29 @@ mod tests {
         assert!(latches.booted(&boot("2")).unwrap());
         assert_eq!(latches.get("web1").unwrap(), None);
         assert!(!latches.clear("web1").unwrap());
+    }
+
+    #[test]
+    fn a_mark_that_nobody_can_read_goes_with_the_next_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let latches = Latches::new(dir.path());
+        fs::write(dir.path().join("web1.latch"), "{").unwrap();
+        assert!(latches.get("web1").is_err());
+        let boot = Boot {
+            guest: "web1".into(),
+            id: "2".into(),
+        };
+        assert!(latches.booted(&boot).unwrap());
+        assert_eq!(latches.get("web1").unwrap(), None);
+    }
+
+    #[test]
+    fn words_are_found_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let latches = Latches::new(&dir.path().join("new"));
+        assert!(latches.asked_to_forget().is_empty());
+        latches.ask_to_forget("web.1").unwrap();
+        assert_eq!(latches.asked_to_forget(), ["web.1"]);
+        assert!(latches.asked_to_forget().is_empty());
     }
 }

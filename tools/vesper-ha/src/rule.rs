@@ -13,6 +13,10 @@ use crate::event::{plain, Event};
 /// The name of the host among the guests. Nothing fails it over or ends it.
 pub const HOST: &str = "host";
 
+/// The attribute that is a node's health, as far as this program has something to
+/// say.
+pub const HEALTH: &str = "#health-vesper";
+
 /// One rule, as the file has it.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +60,13 @@ pub struct Rule {
     /// Run a program, without a shell.
     #[serde(default)]
     pub command: Vec<String>,
+    /// The guest begins to shut down or reboot: for so long as `hold`, rules with
+    /// `unless_ending` do nothing about this boot.
+    #[serde(default)]
+    pub ending: bool,
+    /// Do nothing while the guest shuts down or reboots in an orderly way.
+    #[serde(default)]
+    pub unless_ending: bool,
 }
 
 /// An attribute of this node of the cluster.
@@ -114,6 +125,27 @@ impl Rule {
     /// Whether it could kill or fail what has this name.
     pub fn is_deadly(&self) -> bool {
         self.fail || self.destroy
+    }
+
+    /// Whether anything is done at all, beyond saying so.
+    pub fn acts(&self) -> bool {
+        let sets = self.attribute.is_some() || self.health.is_some();
+        self.is_deadly() || sets || !self.command.is_empty()
+    }
+
+    /// Attributes of this node that it sets: names and values.
+    pub fn settings(&self, guest: &str) -> Vec<(String, String)> {
+        let health = self
+            .health
+            .map(|health| (HEALTH.into(), health.text().into()));
+        let attribute = self.attribute.as_ref();
+        let attribute = attribute.map(|set| (set.name.replace("%g", guest), set.value.clone()));
+        health.into_iter().chain(attribute).collect()
+    }
+
+    /// Fields that it looks at.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.conditions.keys().map(String::as_str)
     }
 }
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Attributes of this node, as they are to be and as the cluster has them. One thread
+//! for each that has to change: what was wanted last is what stays, and a cluster that
+//! gives no answer is asked until it does.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::cluster::Failure;
+use crate::journal::Line;
+
+/// Between two attempts, at first and at last.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
+
+/// Sets an attribute or, without a value, deletes it.
+pub type Set = dyn Fn(&str, Option<&str>) -> Result<String, Failure> + Send + Sync;
+/// What is told when an attribute is as it is to be: a sentence, and what was to be
+/// written down then.
+pub type Tell = dyn Fn(&str, Vec<Line>) + Send + Sync;
+
+/// All attributes that were ever wanted.
+pub struct Attributes(Arc<Inner>);
+
+struct Inner {
+    slots: Mutex<BTreeMap<String, Slot>>,
+    moved: Condvar,
+    set: Box<Set>,
+    tell: Box<Tell>,
+}
+
+#[derive(Default)]
+struct Slot {
+    wanted: Option<String>,
+    /// What the cluster has, as far as it has said so.
+    is: Option<Option<String>>,
+    lines: Vec<Line>,
+    /// A thread sees to it.
+    busy: bool,
+    /// What the cluster said last.
+    said: String,
+}
+
+impl Slot {
+    fn is_settled(&self) -> bool {
+        self.is.as_ref() == Some(&self.wanted)
+    }
+}
+
+impl Attributes {
+    /// None is wanted yet.
+    pub fn new(set: Box<Set>, tell: Box<Tell>) -> Self {
+        Self(Arc::new(Inner {
+            slots: Mutex::default(),
+            moved: Condvar::new(),
+            set,
+            tell,
+        }))
+    }
+
+    /// An attribute is to have this value, or none; `lines` are written down when it
+    /// has.
+    pub fn want(&self, name: &str, value: Option<&str>, lines: Vec<Line>) {
+        let mut slots = self.0.slots();
+        let slot = slots.entry(name.to_owned()).or_default();
+        slot.wanted = value.map(str::to_owned);
+        slot.lines.extend(lines);
+        // Somebody else may have set it since: it is set even if it was.
+        slot.is = None;
+        if !std::mem::replace(&mut slot.busy, true) {
+            let (inner, name) = (Arc::clone(&self.0), name.to_owned());
+            thread::spawn(move || inner.work(&name));
+        }
+    }
+
+    /// Waits for so long until an attribute is as it is wanted; says how that went.
+    pub fn wait(&self, name: &str, patience: Duration) -> Result<String, String> {
+        let end = Instant::now() + patience;
+        let mut slots = self.0.slots();
+        loop {
+            let said = match slots.get(name) {
+                None => return Err("nobody wants it".into()),
+                Some(slot) if slot.is_settled() => return Ok(slot.said.clone()),
+                Some(slot) => &slot.said,
+            };
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("{said}; it is tried further"));
+            }
+            let waited = self.0.moved.wait_timeout(slots, left);
+            slots = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl std::fmt::Debug for Attributes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attributes").finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets an attribute until it is what is wanted.
+    fn work(&self, name: &str) {
+        let mut pause = PAUSES[0];
+        loop {
+            let Some(wanted) = self.slots().get(name).map(|slot| slot.wanted.clone()) else {
+                return;
+            };
+            let done = (self.set)(name, wanted.as_deref());
+            let mut slots = self.slots();
+            let Some(slot) = slots.get_mut(name) else {
+                return;
+            };
+            let failed = done.is_err();
+            let (Ok(text) | Err(Failure::Again(text) | Failure::Final(text))) = done;
+            let is_new = slot.said != text;
+            slot.said = text;
+            if !failed {
+                slot.is = Some(wanted);
+            }
+            // Or else it has become another meanwhile.
+            let settled = slot.is_settled();
+            let lines = match settled {
+                true => std::mem::take(&mut slot.lines),
+                false => Vec::new(),
+            };
+            slot.busy = !settled;
+            let said = slot.said.clone();
+            drop(slots);
+            if is_new || settled {
+                (self.tell)(&said, lines);
+            }
+            self.moved.notify_all();
+            if settled {
+                return;
+            }
+            if failed {
+                thread::sleep(pause);
+                pause = PAUSES[1].min(pause * 2);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn text(name: &str, value: Option<&str>) -> String {
+        format!("{name}={}", value.unwrap_or("-"))
+    }
+
+    #[test]
+    fn a_cluster_that_is_away_is_asked_again() {
+        let (asked, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(0)));
+        let (count, lines) = (Arc::clone(&asked), Arc::clone(&told));
+        let attributes = Attributes::new(
+            Box::new(
+                move |name, value| match count.fetch_add(1, Ordering::SeqCst) {
+                    0 => Err(Failure::Again("away".into())),
+                    _ => Ok(text(name, value)),
+                },
+            ),
+            Box::new(move |_, new| *lines.lock().unwrap() += new.len()),
+        );
+        let line = || Line::Note {
+            at_ns: 0,
+            text: String::new(),
+        };
+        attributes.want("x", Some("1"), vec![line()]);
+        let early = attributes.wait("x", Duration::ZERO);
+        assert!(early.is_err() || early == Ok("x=1".into()));
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=1".into()));
+        attributes.want("x", None, vec![line()]);
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=-".into()));
+        assert_eq!(asked.load(Ordering::SeqCst), 3);
+        assert_eq!(*told.lock().unwrap(), 2);
+    }
+
+    #[test]
+    fn what_was_wanted_last_stays() {
+        let state = Arc::new(Mutex::new(String::new()));
+        let seen = Arc::clone(&state);
+        let attributes = Attributes::new(
+            Box::new(move |name, value| {
+                let text = text(name, value);
+                seen.lock().unwrap().clone_from(&text);
+                Ok(text)
+            }),
+            Box::new(|_, _| {}),
+        );
+        for n in 0..100 {
+            attributes.want("x", Some(&n.to_string()), Vec::new());
+        }
+        attributes.want("x", None, Vec::new());
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=-".into()));
+        assert_eq!(*state.lock().unwrap(), "x=-");
+    }
+}

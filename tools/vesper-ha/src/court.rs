@@ -1,0 +1,454 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where events are judged, and what came of earlier ones is remembered.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value as Json;
+use vesper_abi::bindings::vesper_domain;
+use vesper_cli::cat;
+
+use crate::action::{log, Act, Actor};
+use crate::event::{Boot, Event};
+use crate::guests::{Guests, News};
+use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
+use crate::judge::{Judge, Verdict};
+use crate::latch::Latch;
+use crate::notes::Notes;
+use crate::rule::Rule;
+use crate::standing::{Holder, Standing};
+
+/// All that is known.
+pub struct Court {
+    judge: Judge,
+    guests: Guests,
+    actor: Arc<Actor>,
+    /// What is set on the node.
+    standing: Standing,
+    /// What waits for the limit on actions.
+    put_off: Vec<Act>,
+    /// What an earlier run has judged of guests whose state is still the same: by
+    /// rule, event, and number of hangs.
+    told: HashSet<(usize, Boot, String, u64)>,
+    notes: Notes,
+    /// Number of the next line in the journal.
+    next: u64,
+    /// Which boot of this host.
+    host_boot: String,
+    records: u64,
+    lost: u64,
+}
+
+impl Court {
+    /// One that has yet to be told what was before.
+    pub fn new(actor: Arc<Actor>, past: &[Line]) -> Self {
+        let id = |line: &Line| match line {
+            Line::Found(found) => Some(found.id),
+            _ => None,
+        };
+        Self {
+            judge: Judge::new((&actor.config.limit).into()),
+            guests: Guests::default(),
+            standing: Standing::default(),
+            put_off: Vec::new(),
+            told: HashSet::new(),
+            notes: Notes::default(),
+            next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
+            host_boot: host_boot(),
+            records: 0,
+            lost: 0,
+            actor,
+        }
+    }
+
+    /// Who does what is to be done.
+    pub fn actor(&self) -> &Arc<Actor> {
+        &self.actor
+    }
+
+    /// The rules.
+    pub fn rules(&self) -> &[Rule] {
+        &self.actor.config.rules
+    }
+
+    /// Takes note of what guests there are.
+    pub fn look(&mut self, domains: &[vesper_domain]) -> News {
+        self.guests.update(domains, i128::from(now_ns()))
+    }
+
+    /// Judges what became of guests.
+    pub fn hear(&mut self, news: News) {
+        for event in news.events {
+            self.event(event);
+        }
+        // Those who are new were told of what earlier runs have said of them.
+        self.told.clear();
+        for boot in news.booted {
+            self.judge.booted(&boot);
+            match self.actor.latches.booted(&boot) {
+                Ok(true) => log(&format!("{} has booted: its mark is gone", boot.guest)),
+                Ok(false) => {}
+                Err(error) => log(&error.to_string()),
+            }
+        }
+    }
+
+    /// Takes up where an earlier run ended: what it had begun is begun again, what
+    /// it had done is not. A dry run neither ends what others began nor is taken for
+    /// something that was done.
+    pub fn remember(&mut self, past: Vec<Line>) {
+        let mut done: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+        let (mut over, mut spared) = (BTreeSet::new(), BTreeSet::new());
+        for line in &past {
+            match line {
+                Line::Done { id } => drop(over.insert(*id)),
+                Line::Spared { id, .. } => drop(spared.insert(*id)),
+                Line::Step { id, what, ok, .. } if *ok => {
+                    done.entry(*id).or_default().insert(what.clone());
+                }
+                _ => {}
+            }
+        }
+        let mut open: Vec<(usize, Found)> = Vec::new();
+        for line in past {
+            match line {
+                Line::Found(found) if found.host_boot != self.host_boot => {}
+                Line::Found(found) if found.dry_run && !self.actor.dry_run => {}
+                Line::Found(found) => {
+                    let spared = spared.contains(&found.id);
+                    let number = self.recall(&found, spared);
+                    let real = !found.dry_run && !self.actor.dry_run;
+                    let begun = found.refrained.is_none() && !over.contains(&found.id);
+                    let acts = |number: &usize| self.rules()[*number].acts();
+                    let number = number.filter(acts).filter(|_| real && begun);
+                    open.extend(number.map(|number| (number, found)));
+                }
+                Line::TakenBack {
+                    rule, guest, name, ..
+                } => self.standing.let_go(&name, &rule, &guest),
+                Line::Cleared { guest, .. } => {
+                    self.judge.forget(&guest);
+                    self.standing.forget(&guest);
+                    open.retain(|(_, found)| found.guest != guest);
+                }
+                _ => {}
+            }
+        }
+        for (number, found) in open {
+            self.begin_again(number, found, &mut done);
+        }
+        // It may have been lost with the cluster's own memory.
+        for name in self.standing.names() {
+            self.want(&name, Vec::new());
+        }
+    }
+
+    /// Judges again as an earlier run did; gives the number of the rule if the guest is
+    /// not known to run another boot.
+    fn recall(&mut self, found: &Found, spared: bool) -> Option<usize> {
+        let mut all = self.rules().iter();
+        let number = all.position(|rule| rule.name == found.rule);
+        let now = boot_ns();
+        if found.refrained.is_none() && !found.dry_run && !self.actor.dry_run {
+            let after = number.map(|number| self.rules()[number].clear_after);
+            // Nobody knows how much more of the same there was. A rule that is not
+            // there any more wants nothing.
+            let end = after.map_or(Some(now), |after| after.map(|after| later(now, after)));
+            for (name, value) in &found.settings {
+                let holder = Holder {
+                    rule: found.rule.clone(),
+                    guest: found.guest.clone(),
+                    value: value.clone(),
+                    end,
+                };
+                self.standing.hold(name, holder);
+            }
+        }
+        let (number, boot) = (number?, found.boot());
+        let current = self.guests.boot_of(&found.guest);
+        if current.is_some_and(|current| current != boot) {
+            return None;
+        }
+        if found.until_boot_ns > now && !spared {
+            let until = i128::from(found.until_boot_ns);
+            self.judge.note_held(number, boot.clone(), until);
+        }
+        let hangs = found.fields.get("hangs").and_then(Json::as_u64);
+        if let Some(hangs) = hangs.filter(|_| found.probe == crate::event::GUEST) {
+            self.told
+                .insert((number, boot.clone(), found.event.clone(), hangs));
+        }
+        if found.refrained.is_none() && !spared && self.rules()[number].is_deadly() {
+            self.judge.note_failed(boot);
+        }
+        Some(number)
+    }
+
+    fn begin_again(
+        &mut self,
+        number: usize,
+        found: Found,
+        done: &mut BTreeMap<u64, BTreeSet<String>>,
+    ) {
+        log(&format!(
+            "{}: {}: begun before, done again",
+            found.rule, found.guest
+        ));
+        let event = Event {
+            boot: found.boot(),
+            probe: found.probe,
+            name: found.event,
+            time_ns: i128::from(found.time_ns),
+            fields: found.fields,
+        };
+        if self.rules()[number].is_deadly() {
+            self.mark(&event, &found.rule);
+        }
+        let act = Act {
+            id: found.id,
+            rule: number,
+            event,
+            done: done.remove(&found.id).unwrap_or_default(),
+        };
+        match found.put_off {
+            true => self.put_off.push(act),
+            false => self.actor.start(act),
+        }
+    }
+
+    /// Judges; gives the number of the last line in the journal about it.
+    fn event(&mut self, event: Event) -> Option<u64> {
+        for (rule, boot) in self.actor.spared() {
+            self.judge.spared(rule, &boot);
+        }
+        let actor = Arc::clone(&self.actor);
+        let rules = &actor.config.rules;
+        let current = self.guests.boot_of(&event.boot.guest);
+        let ending = self.guests.is_ending(&event.boot);
+        let now = boot_ns();
+        // More of the same puts off the end of what was set for a time.
+        for rule in rules.iter().filter(|rule| rule.clear_after.is_some()) {
+            if let Some(after) = rule.clear_after.filter(|_| rule.matches(&event)) {
+                let end = later(now, after);
+                self.standing.extend(&rule.name, &event.boot.guest, end);
+            }
+        }
+        let verdicts = self
+            .judge
+            .judge(rules, &event, current.as_ref(), ending, i128::from(now));
+        let mut last = None;
+        for verdict in verdicts {
+            let (number, held_back, put_off, refrained) = match verdict {
+                Verdict::Act { rule, held_back } => (rule, held_back, false, None),
+                Verdict::PutOff { rule, held_back } => (rule, held_back, true, None),
+                Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
+            };
+            let hangs = event.hangs();
+            let told = |hangs| (number, event.boot.clone(), event.name.clone(), hangs);
+            if hangs.is_some_and(|hangs| self.told.contains(&told(hangs))) {
+                continue;
+            }
+            let (rule, id) = (&rules[number], self.next);
+            self.next += 1;
+            last = Some(id);
+            let acts = refrained.is_none() && rule.acts();
+            let settings = rule.settings(&event.boot.guest);
+            let found = Found {
+                id,
+                rule: rule.name.clone(),
+                guest: event.boot.guest.clone(),
+                boot_id: event.boot.id.clone(),
+                probe: event.probe.clone(),
+                event: event.name.clone(),
+                time_ns: i64::try_from(event.time_ns).unwrap_or(i64::MAX),
+                at_ns: now_ns(),
+                fields: event.fields.clone(),
+                held_back,
+                host_boot: self.host_boot.clone(),
+                at_boot_ns: now,
+                until_boot_ns: later(now, rule.hold),
+                refrained,
+                put_off,
+                dry_run: actor.dry_run,
+                settings: settings.clone(),
+            };
+            let why = match (&found.refrained, put_off) {
+                (Some(why), _) => format!("; nothing is done: {why}"),
+                (None, true) => "; put off by the limit on actions".into(),
+                (None, false) => String::new(),
+            };
+            log(&format!("{}: {event}{why}", rule.name));
+            actor.journal.write(&Line::Found(found));
+            if !acts {
+                continue;
+            }
+            if rule.is_deadly() && !actor.dry_run {
+                self.mark(&event, &rule.name);
+            }
+            let act = Act {
+                id,
+                rule: number,
+                event: event.clone(),
+                done: BTreeSet::new(),
+            };
+            match put_off {
+                true => self.put_off.push(act),
+                false => self.act(act),
+            }
+        }
+        last
+    }
+
+    /// Begins to do what a rule asks for.
+    fn act(&mut self, act: Act) {
+        let rule = &self.actor.config.rules[act.rule];
+        let guest = &act.event.boot.guest;
+        let end = rule.clear_after.map(|after| later(boot_ns(), after));
+        let name = rule.name.clone();
+        for (setting, value) in rule.settings(guest) {
+            let holder = Holder {
+                rule: name.clone(),
+                guest: guest.clone(),
+                value,
+                end,
+            };
+            self.standing.hold(&setting, holder);
+            self.want(&setting, Vec::new());
+        }
+        self.actor.start(act);
+    }
+
+    /// Has an attribute set to what it is to be now.
+    fn want(&self, name: &str, lines: Vec<Line>) {
+        let value = self.standing.value(name);
+        self.actor.attributes.want(name, value, lines);
+    }
+
+    /// For the cluster's own monitor.
+    fn mark(&self, event: &Event, rule: &str) {
+        let latch = Latch {
+            boot_id: event.boot.id.clone(),
+            rule: rule.to_owned(),
+            cause: event.to_string(),
+            time_ns: now_ns(),
+        };
+        if let Err(error) = self.actor.latches.set(&event.boot.guest, &latch) {
+            log(&error.to_string());
+        }
+    }
+
+    /// How long there is nothing to do but to wait for events.
+    pub fn pause(&mut self) -> Option<Duration> {
+        let now = boot_ns();
+        let admitted = |act: &Act| {
+            let at = self.judge.admits_at(&act.event.boot.guest, i128::from(now));
+            i64::try_from(at).unwrap_or(i64::MAX)
+        };
+        let first = self.put_off.iter().map(admitted).min();
+        let ends = [first, self.standing.first_end(), self.notes.due()];
+        let next = ends.into_iter().flatten().min()?;
+        let wait = u64::try_from(next.saturating_sub(now)).unwrap_or(0);
+        Some(Duration::from_nanos(wait))
+    }
+
+    /// Ends what was set for a time that is over, and begins what was put off.
+    pub fn see_to_what_is_due(&mut self) {
+        let now = boot_ns();
+        for (name, holder) in self.standing.ended(now) {
+            self.take_back(name, holder);
+        }
+        for act in std::mem::take(&mut self.put_off) {
+            let boot = &act.event.boot;
+            let current = self.guests.boot_of(&boot.guest);
+            if current.is_some_and(|current| current != *boot) {
+                self.judge.taken_up(act.rule, boot);
+                self.actor.journal.write(&Line::Step {
+                    id: act.id,
+                    what: "limit".into(),
+                    ok: false,
+                    text: "the guest has booted before its turn came".into(),
+                    at_ns: now_ns(),
+                });
+                self.actor.journal.write(&Line::Done { id: act.id });
+            } else if self.judge.admit(&boot.guest, i128::from(now)) {
+                self.judge.taken_up(act.rule, boot);
+                self.act(act);
+            } else {
+                self.put_off.push(act);
+            }
+        }
+        if let Some(text) = self.notes.summary(now) {
+            self.note(text);
+        }
+    }
+
+    /// An operator has cleared guests.
+    pub fn forget_those_asked_for(&mut self) {
+        for guest in self.actor.latches.asked_to_forget() {
+            log(&format!("{guest}: cleared"));
+            let at_ns = now_ns();
+            let line = Line::Cleared {
+                guest: guest.clone(),
+                at_ns,
+            };
+            self.actor.journal.write(&line);
+            self.judge.forget(&guest);
+            self.put_off.retain(|act| act.event.boot.guest != guest);
+            for (name, holder) in self.standing.forget(&guest) {
+                self.take_back(name, holder);
+            }
+        }
+    }
+
+    fn take_back(&self, name: String, holder: Holder) {
+        let line = Line::TakenBack {
+            rule: holder.rule,
+            guest: holder.guest,
+            name: name.clone(),
+            at_ns: now_ns(),
+        };
+        self.want(&name, vec![line]);
+    }
+
+    fn note(&self, text: String) {
+        log(&text);
+        let at_ns = now_ns();
+        self.actor.journal.write(&Line::Note { at_ns, text });
+    }
+
+    /// What it has seen.
+    pub fn summary(&self) -> String {
+        format!("ends: {} records judged, {} lost", self.records, self.lost)
+    }
+}
+
+impl cat::Judge for Court {
+    fn item(&mut self, item: &Json) -> Option<u64> {
+        if let Some(event) = Event::of_record(item) {
+            self.records += 1;
+            return self.event(event);
+        }
+        let lost = ["lost", "lost_before"].map(|key| item.get(key).and_then(Json::as_u64));
+        self.lost += lost.into_iter().flatten().sum::<u64>();
+        if self.notes.may(boot_ns()) {
+            self.note(item.to_string());
+        }
+        None
+    }
+
+    fn named(&mut self, id: u64, item: &Json) {
+        let fields = item.get("fields").and_then(Json::as_object);
+        if let Some(fields) = fields.cloned() {
+            self.actor.journal.write(&Line::Named { id, fields });
+        }
+    }
+}
+
+fn later(now: i64, by: Duration) -> i64 {
+    now.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

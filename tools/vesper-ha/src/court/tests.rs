@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The whole but for the host module: what is in the journal, and what a program of
+//! the rules' was called for.
+
+use super::*;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{json, Map};
+use tempfile::TempDir;
+use vesper_abi::bindings;
+use zerocopy::FromZeros;
+
+use crate::config::Config;
+use crate::journal::Journal;
+use crate::latch::Latches;
+
+const RULES: &str = r#"
+[cluster]
+manager = "none"
+[limit]
+per_guest = 2
+within = "1h"
+[[rule]]
+name = "hung"
+probe = "guest"
+event = "hung"
+destroy = true
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+destroy = true
+hold = "0s"
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+[[rule]]
+name = "told"
+probe = "process"
+event = "exec"
+hold = "0s"
+"#;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn journal(&self) -> Vec<Line> {
+        Journal::read(self.path()).unwrap()
+    }
+
+    fn latches(&self) -> Latches {
+        Latches::new(&self.path().join("latches"))
+    }
+
+    /// A daemon that begins and sees this.
+    fn begin(&self, dry_run: bool, domains: &[vesper_domain]) -> Court {
+        let rules = RULES.replace("DIR", &self.path().display().to_string());
+        let file = self.path().join("ha.toml");
+        fs::write(&file, rules).unwrap();
+        let past = self.journal();
+        let actor = Actor::new(
+            Config::read(&file).unwrap(),
+            Journal::open(self.path()).unwrap(),
+            &self.path().join("no device"),
+            self.latches(),
+            dry_run,
+        );
+        let mut court = Court::new(Arc::new(actor), &past);
+        let news = court.look(domains);
+        court.remember(past);
+        court.hear(news);
+        court
+    }
+
+    fn done(&self) -> usize {
+        let text = fs::read_to_string(self.path().join("done"));
+        text.unwrap_or_default().lines().count()
+    }
+
+    /// Waits until all that was begun is over: so many findings.
+    fn wait_for(&self, wanted: usize) {
+        let limit = Instant::now() + Duration::from_secs(60);
+        let is_over = |line: &Line| matches!(line, Line::Done { .. });
+        while self.journal().iter().filter(|line| is_over(line)).count() < wanted {
+            assert!(Instant::now() < limit, "{:?}", self.journal());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn found(&self) -> Vec<Found> {
+        let lines = self.journal().into_iter();
+        lines
+            .filter_map(|line| match line {
+                Line::Found(found) => Some(found),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+fn domain(state: u32, heartbeat: u32, hangs: u64) -> vesper_domain {
+    let mut domain = vesper_domain::new_zeroed();
+    domain.name = vesper_abi::name::label_field("web1").unwrap();
+    (domain.state, domain.heartbeat, domain.hangs) = (state, heartbeat, hangs);
+    domain.boot_id = [1; 16];
+    domain
+}
+
+fn record(name: &str) -> Event {
+    let ready = domain(bindings::VESPER_DOMAIN_READY, 0, 0);
+    Event {
+        boot: Boot::of(&ready),
+        probe: "process".into(),
+        name: name.into(),
+        time_ns: 0,
+        fields: Map::new(),
+    }
+}
+
+const READY: u32 = bindings::VESPER_DOMAIN_READY;
+const HUNG: u32 = bindings::VESPER_BEAT_HUNG;
+const ALIVE: u32 = bindings::VESPER_BEAT_ALIVE;
+
+#[test]
+fn a_restart_does_not_act_again() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    let news = court.look(&[domain(READY, HUNG, 1)]);
+    court.hear(news);
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+    drop(court);
+    // It still hangs, or is dead by now.
+    for state in [READY, bindings::VESPER_DOMAIN_DEAD] {
+        drop(place.begin(false, &[domain(state, HUNG, 1)]));
+        assert_eq!(place.found().len(), 1);
+    }
+    // It has hung once more meanwhile: that is told, but done already.
+    drop(place.begin(false, &[domain(READY, HUNG, 2)]));
+    assert!(place
+        .found()
+        .iter()
+        .skip(1)
+        .all(|found| found.refrained.is_some()));
+}
+
+#[test]
+fn what_was_begun_is_finished_although_the_guest_is_dead() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(1);
+    drop(court);
+    // As if it had been killed between its steps: what it had done stays done.
+    let path = place.path().join("journal.jsonl");
+    let mut lines = place.journal();
+    lines.retain(|line| !matches!(line, Line::Done { .. } | Line::Step { .. }));
+    lines.push(Line::Step {
+        id: 1,
+        what: "destroy".into(),
+        ok: true,
+        text: String::new(),
+        at_ns: 0,
+    });
+    let text: Vec<_> = lines
+        .iter()
+        .map(|line| json!(line).to_string() + "\n")
+        .collect();
+    fs::write(&path, text.concat()).unwrap();
+    place.latches().clear("web1").unwrap();
+    drop(place.begin(false, &[domain(bindings::VESPER_DOMAIN_DEAD, HUNG, 0)]));
+    place.wait_for(1);
+    assert_eq!(place.done(), 2);
+    let steps = place.journal();
+    let steps = steps
+        .iter()
+        .filter(|line| matches!(line, Line::Step { .. }));
+    assert_eq!(steps.count(), 2);
+    assert!(place.latches().get("web1").unwrap().is_some());
+    // In another boot of the host all of it is history.
+    let text = text.concat().replace(&host_boot(), "another");
+    fs::write(&path, text).unwrap();
+    drop(place.begin(false, &[]));
+    let done = place.journal();
+    assert!(!done.iter().any(|line| matches!(line, Line::Done { .. })));
+}
+
+#[test]
+fn a_dry_run_leaves_nothing_behind() {
+    let place = Place::new();
+    let mut court = place.begin(true, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(1);
+    assert_eq!(place.done(), 0);
+    assert!(place.latches().get("web1").unwrap().is_none());
+    drop(court);
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(2);
+    assert_eq!(place.done(), 1);
+}
+
+#[test]
+fn what_the_limit_puts_off_is_marked_and_not_lost() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    for _ in 0..100 {
+        court.event(record("exec"));
+    }
+    // Of the hundred nothing is left of the limit but what they were free of.
+    assert!(court.judge.admit("web1", i128::from(boot_ns())));
+    assert!(court.judge.admit("web1", i128::from(boot_ns())));
+    court.event(record("exit"));
+    court.see_to_what_is_due();
+    let found = place.found();
+    assert!(found[100].put_off && found[100].refrained.is_none());
+    assert!(place.latches().get("web1").unwrap().is_some());
+    assert_eq!(place.done(), 0);
+    assert!(court
+        .pause()
+        .is_some_and(|pause| pause > Duration::from_secs(60)));
+    drop(court);
+    // A restart does not lose it either.
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.see_to_what_is_due();
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+}
+
+#[test]
+fn an_operator_clears_a_guest() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    court.event(record("exit"));
+    place.wait_for(1);
+    place.latches().clear("web1").unwrap();
+    place.latches().ask_to_forget("web1").unwrap();
+    court.forget_those_asked_for();
+    court.event(record("exit"));
+    place.wait_for(2);
+    assert_eq!(place.done(), 2);
+    place.latches().ask_to_forget("web1").unwrap();
+    drop(court);
+    // Also while none ran, and for the one after that.
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.forget_those_asked_for();
+    drop(court);
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(3);
+    assert_eq!(place.done(), 3);
+}
