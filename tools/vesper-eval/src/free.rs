@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The failure-free side: false alarms, and what the probes cost the web server.
+
+use std::fs;
+use std::io::Write;
+
+use serde::{Deserialize, Serialize};
+
+use crate::cli;
+use crate::error::{Error, Result};
+use crate::times::median;
+
+/// A raw line.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Line {
+    /// A round of asking as fast as it goes.
+    Round { probes: bool, per_second: f64 },
+    /// What was found, in so long a time, though nothing had failed.
+    Alarms {
+        minutes: f64,
+        findings: u64,
+        hangs: u64,
+    },
+}
+
+/// Requests answered in a second.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Rate {
+    rounds: usize,
+    median_per_second: Option<f64>,
+    least_per_second: Option<f64>,
+    most_per_second: Option<f64>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Free {
+    minutes: f64,
+    false_alarms: u64,
+    with_probes: Rate,
+    without_probes: Rate,
+    /// What the medians differ by, in percent of the one without.
+    cost_percent: Option<f64>,
+}
+
+fn rate(lines: &[Line], wanted: bool) -> Rate {
+    let of = |line: &Line| match line {
+        Line::Round { probes, per_second } if *probes == wanted => Some(*per_second),
+        _ => None,
+    };
+    let rates: Vec<f64> = lines.iter().filter_map(of).collect();
+    Rate {
+        rounds: rates.len(),
+        median_per_second: median(&rates),
+        least_per_second: rates.iter().copied().reduce(f64::min),
+        most_per_second: rates.iter().copied().reduce(f64::max),
+    }
+}
+
+fn sum(lines: &[Line]) -> Free {
+    let (mut minutes, mut false_alarms) = (0.0, 0);
+    for line in lines {
+        if let Line::Alarms {
+            minutes: more,
+            findings,
+            hangs,
+        } = line
+        {
+            minutes += more;
+            false_alarms += findings + hangs;
+        }
+    }
+    let (with_probes, without_probes) = (rate(lines, true), rate(lines, false));
+    let cost = |with: f64, without: f64| (without - with) * 100.0 / without;
+    Free {
+        minutes,
+        false_alarms,
+        cost_percent: with_probes
+            .median_per_second
+            .zip(without_probes.median_per_second)
+            .map(|(with, without)| cost(with, without)),
+        with_probes,
+        without_probes,
+    }
+}
+
+/// Writes the sums to the output.
+pub fn free(args: &cli::Free, out: &mut impl Write) -> Result<()> {
+    let path = &args.events;
+    let text = fs::read_to_string(path).map_err(|error| Error::File {
+        path: path.clone(),
+        error,
+    })?;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        lines.push(serde_json::from_str(line).map_err(|error| Error::Line {
+            path: path.clone(),
+            line: index + 1,
+            error,
+        })?);
+    }
+    let sum = sum(&lines);
+    writeln!(out, "{}", serde_json::to_string_pretty(&sum)?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_both_and_all_alarms() {
+        let round = |probes, per_second| Line::Round { probes, per_second };
+        let alarms = |findings, hangs| Line::Alarms {
+            minutes: 2.5,
+            findings,
+            hangs,
+        };
+        let free = sum(&[
+            round(false, 100.0),
+            round(true, 90.0),
+            alarms(0, 0),
+            round(false, 110.0),
+            round(true, 96.0),
+            round(false, 90.0),
+            alarms(2, 1),
+        ]);
+        assert_eq!((free.minutes, free.false_alarms), (5.0, 3));
+        assert_eq!(free.with_probes.median_per_second, Some(93.0));
+        assert_eq!(free.without_probes.median_per_second, Some(100.0));
+        assert_eq!(free.without_probes.least_per_second, Some(90.0));
+        assert_eq!(free.cost_percent, Some(7.0));
+    }
+
+    #[test]
+    fn without_rounds_there_is_no_cost() {
+        let free = sum(&[]);
+        assert_eq!((free.cost_percent, free.with_probes.rounds), (None, 0));
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What `make eval` is made of besides shell: which runs are missing, the client, and
+//! the sums.
+
+use std::io::Write;
+
+pub mod cli;
+pub mod client;
+pub mod error;
+pub mod event;
+pub mod free;
+pub mod plan;
+pub mod plot;
+pub mod report;
+pub mod times;
+
+use cli::{Cli, Command};
+use error::Result;
+
+/// Does what the command line says.
+pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
+    match &cli.command {
+        Command::Plan(args) => {
+            let done = event::read(&args.events)?;
+            for run in plan::missing(&done, &args.faults, &args.ways, args.runs) {
+                writeln!(out, "{} {} {}", run.fault, run.way.name(), run.number)?;
+            }
+            Ok(())
+        }
+        Command::Client(args) => client::client(args, out),
+        Command::Report(args) => report::report(args, out),
+        Command::Free(args) => free::free(args, out),
+    }
+}
