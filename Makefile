@@ -16,7 +16,7 @@ export KERNEL V W
 
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
-	selftests newer test test-debug coverage soak bench qtest \
+	selftests newer test test-debug coverage soak bench eval qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -114,6 +114,9 @@ soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; th
 
 bench: guest tools selftests ## what a record costs, for each group (T=...), beside ftrace
 	@env/host-vm --boot fast --name bench --timeout 1800 -- selftests/bench $(T)
+
+eval: guest tools selftests ## failover with Heartbeat, Pacemaker, VESPER, compared: results in OUT=build/eval; QUICK=1: in 20 minutes
+	@env/eval
 
 qtest: ## the QEMU device's own test
 	@env/setup root qemu
