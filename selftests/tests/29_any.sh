@@ -47,7 +47,7 @@ expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ text
 # Only what takes long; entries are not told, so the return has it all: the arguments as
 # they were at entry, and the call stack.
 vesper load "$GUEST" any at=hrtimer_nanosleep min_us=100000 comm=sleep stack=8 \
-	args='rqtp=di:s64,mode=si:u32,clock=dx:u32' || fail "a threshold"
+	args='rqtp=di:s64,mode=si:u32,which=dx:u32' || fail "a threshold"
 guest_exec "$GUEST" 'sleep 0.01; sleep 0.3'
 records=$(recorded)
 note "$records"
@@ -55,7 +55,7 @@ expect_eq "short calls" "$(grep -cE ' entry: | ns=[0-9]{1,8} ' <<<"$records")" 0
 long=$(grep -A 8 ' return: .*at="hrtimer_nanosleep".* ns=[0-9]\{9\} ' <<<"$records")
 expect_eq "long calls" "$(grep -c 'at="hrtimer_nanosleep"' <<<"$records")" 1
 # Relative, by the clock that sleep(1) uses.
-expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]{7} mode=1 clock=[01] '
+expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]{7} mode=1 which=[01] '
 expect_match "the stack, which begins with the caller" "$long" $'return: [^\n]* caller=([^ +]+)[^\n]*\n    '
 expect_match "its first entry" "$long" $'\n    '"${BASH_REMATCH[1]}"
 
