@@ -5,7 +5,7 @@
 # by mapping, without consuming, and of what blktrace itself writes in the guest. The
 # guest's reader and the host's don't disturb each other. Such a channel is no hindrance
 # to `vesper cat` of a whole guest. Patterns, later channels, stopping, refusals.
-# time-limit: 300
+# time-limit: 480
 . lib/vesper.sh
 own_guest share1 --smp 2 -- \
 	-blockdev driver=null-co,node-name=disk,size=67108864,read-zeroes=on \
@@ -132,9 +132,12 @@ vesper share "$GUEST" 'block/*/trace' || fail "cannot share"
 in_guest "mkdir /tmp/out && cd /tmp/out && { blktrace -d /dev/vda -b $((SIZE / 1024)) -n $COUNT >/tmp/blktrace.log 2>&1 & echo \$! >/tmp/blktrace.pid; }"
 wait_for 20 "files on the host" test -e "$files/trace1"
 in_guest "insmod /tmp/relaymap.ko paths=/sys/kernel/debug/block/vda/trace0,/sys/kernel/debug/block/vda/trace1"
+note "blktrace runs"
 read_disk 200
 write_disk 200
-in_guest "kill -INT \$(cat /tmp/blktrace.pid); while kill -0 \$(cat /tmp/blktrace.pid) 2>/dev/null; do sleep 0.1; done"
+blktrace_done() { guest_exec "$GUEST" "grep -q '^Total\|Total:' /tmp/blktrace.log"; }
+in_guest "kill -TERM \$(cat /tmp/blktrace.pid)"
+wait_for 60 "blktrace to end" blktrace_done
 note "blktrace says: $(in_guest "cat /tmp/blktrace.log" | tr '\n' ' ')"
 # It has closed the channel, of which the mapping keeps the buffers.
 mkdir "$VESPER_WORK/mapped" "$VESPER_WORK/itself" "$VESPER_WORK/shared"
