@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 240
+# time-limit: 300
 # vesper-ha without a cluster: rules are judged, actions done once, and what was
-# found can be explained; over a burst, its own death, reboots, and a panic.
+# found can be explained; over a dry run, a burst, its own death, reboots, a panic, and
+# a restart of the host module.
 . lib/vesper.sh
 . lib/groups.sh
 
@@ -26,6 +27,15 @@ probe = "vesper_seq"
 event = "seq"
 hold = "1h"
 command = ["$VESPER_WORK/act", "first"]
+
+[[rule]]
+name = "all of it"
+probe = "vesper_seq"
+event = "seq"
+count = 100000
+within = "1h"
+hold = "1h"
+command = ["$VESPER_WORK/act"]
 
 [[rule]]
 name = "killed"
@@ -54,14 +64,25 @@ clean_up() {
 	own_guests_end
 }
 trap clean_up EXIT
-done_for() { grep -c "^$1 ha1 " "$DONE"; }
+done_for() { grep -c "^$1 $GUEST " "$DONE"; }
 is_done() { (($(done_for "$1") == $2)); }
-service() { kill_service ha1; }
+service() { kill_service "$GUEST"; }
+end() {
+	kill -TERM "$HA"
+	wait "$HA" || fail "vesper-ha ended with $?"
+}
 
 # Nothing is loaded, and that is said; then a slip.
 expect_match "what is missing" "$(vesper-ha check)" "ha1: probe 'process' is not loaded; 'vesper keep add ha1 process'"
-sed 's/hold/hodl/' "$VESPER_HA_CONFIG" >"$VESPER_WORK/slip.toml"
-expect_match "a slip" "$(vesper-ha --config "$VESPER_WORK/slip.toml" check 2>&1)" 'hodl'
+slip() { # SED-SCRIPT WANTED
+	sed "$1" "$VESPER_HA_CONFIG" >"$VESPER_WORK/slip.toml"
+	expect_status 1 vesper-ha --config "$VESPER_WORK/slip.toml" check
+	expect_match "a slip" "$OUTPUT" "$2"
+}
+slip 's/hold/hodl/' 'hodl'
+slip 's/signal = /sigal = /' "rule 'killed': no field 'sigal' in 'exit': .*signal"
+slip 's/"exit"/"exits"/' "rule 'killed': 'process' writes no 'exits': .*exit"
+expect_status 0 vesper-ha --config "$TOP/tools/vesper-ha/ha.toml" check
 
 # Dry: all is said, nothing is done.
 load_group process points=exit
@@ -69,40 +90,74 @@ begin --dry-run
 service
 said() { grep -q "$1" "$VESPER_WORK/log"; }
 wait_for 30 "the judgement" said 'killed: ha1: command: dry run'
-kill -TERM "$HA"
-wait "$HA" || fail "it ended with $?"
+end
 is_done killed 0 || fail "a dry run did something"
-rm -rf "$VESPER_HA_STATE"
 
-# For real, and not once more after its own violent death.
+# For real, which a dry run before is no reason against.
 begin
+wait_for 20 "the second one" said 'rules from'
 service
 wait_for 30 "the action" is_done killed 1
+# Nobody else works with the same files.
+expect_status 1 vesper-ha run
+expect_match "a second one" "$OUTPUT" "another vesper-ha runs with $VESPER_HA_STATE"
+expect_status 1 vesper-ha run --dry-run
+expect_match "a dry run beside it" "$OUTPUT" 'give this one another --state'
+expect_status 1 vesper-ha --state "$VESPER_WORK/other" run
+expect_match "one with another journal" "$OUTPUT" "runs with $VESPER_HA_LATCHES"
+# An operator clears it: it counts as new at once.
+service
+vesper-ha clear ha1
+wait_for 20 "the word to arrive" said 'ha1: cleared'
+service
+wait_for 30 "the action" is_done killed 2
+
+# Not once more after its own violent death.
 kill -9 "$HA"
 wait "$HA"
 begin
 service
-load_seq rate=0 len=32 n_subbufs=8
+# All of a burst arrives, none is lost, and it is one action.
+load_seq rate=0 len=32 subbuf_size=65536 n_subbufs=32
 for _ in 1 2 3 4; do
 	seq_write 0 12500
 	seq_write 1 12500
 done
 seq_flush
 wait_for 30 "the first of many" is_done burst 1
-drained() {
-	vesper stat ha1/vesper_seq --json | grep -q '"unread_bytes": *[1-9]' && return 1
-	return 0
-}
-wait_for 60 "the rest of them" drained
+wait_for 90 "the last of them" is_done "all of it" 1
+expect_eq "records written" "$(($(seq_number 0) + $(seq_number 1)))" 100000
+expect_eq "records lost" "$(guest_count vesper_seq lost all)" 0
 is_done burst 1 || fail "it acted $(done_for burst) times"
-is_done killed 1 || fail "it acted again after its restart"
+is_done killed 2 || fail "it acted again after its restart"
 told=$(vesper-ha explain ha1 --json)
 expect_match "the first of the burst" "$told" '"rule":"burst".*"number":(0|\{"value":0)'
 unload vesper_seq
+end
+said 'ends: [0-9]* records judged, 0 lost' || fail "records were lost: $(grep 'ends:' "$VESPER_WORK/log")"
+begin
+
+# Marks: of this boot, of another, and one that is no mark.
+mark() { # TEXT
+	mkdir -p "$VESPER_HA_LATCHES"
+	echo "$1" >"$VESPER_HA_LATCHES/ha1.latch"
+}
+boot=$(vesper domains --json | grep '"domain":"ha1"' | grep -o '"boot_id":"[^"]*"')
+expect_status 0 vesper-ha monitor ha1
+mark "{$boot,\"rule\":\"made up\",\"cause\":\"for the monitor\",\"time_ns\":0}"
+expect_status 1 vesper-ha monitor ha1
+expect_match "the mark" "$(OCF_RESOURCE_INSTANCE=ha1 vesper-ha monitor 2>&1)" 'made up: for the monitor'
+expect_status 0 env VESPER_DEVICE=/dev/none vesper-ha monitor ha1
+expect_match "no device" "$OUTPUT" 'cannot be found out'
+mark '{"boot_id":"another","rule":"made up","cause":"none","time_ns":0}'
+expect_status 0 vesper-ha monitor ha1
+mark rubbish
+expect_status 0 vesper-ha monitor ha1
+expect_match "rubbish" "$OUTPUT" 'says nothing'
+vesper-ha clear ha1
 
 # The guest dies, and is killed for it; the cause is on record with its stack.
 load_group panic
-expect_status 0 vesper-ha monitor ha1
 guest_exec ha1 "(sleep 0.2; echo c >/proc/sysrq-trigger) &"
 wait_for 60 "the action" is_done panicked 1
 gone() { ! guest_running ha1; }
@@ -113,11 +168,28 @@ expect_match "the cause" "$told" 'panicked \(panic of panic\)'
 expect_match "the message" "$told" 'message=.*sysrq triggered crash'
 expect_match "the stack" "$told" 'sysrq_handle_crash'
 expect_match "the action" "$told" 'destroy after .*: process [0-9]+ killed'
-expect_status 1 vesper-ha monitor ha1
-expect_match "the mark" "$(OCF_RESOURCE_INSTANCE=ha1 vesper-ha monitor 2>&1)" 'panicked: ha1/panic: panic'
+expect_match "the mark" "$(cat "$VESPER_HA_LATCHES/ha1.latch")" '"rule":"panicked"'
 guest_start ha1 --smp 2 || fail "the guest does not start again"
 unmarked() { vesper-ha monitor ha1; }
 wait_for 60 "the mark's end" unmarked
 expect_status 0 test ! -e "$VESPER_HA_LATCHES/ha1.latch"
-kill -TERM "$HA"
-wait "$HA" || fail "it ended with $?"
+end
+
+# The host module goes and comes back while no guest is there, and the daemon waits.
+guest_stop_all
+rm "$VESPER_WORK/log"
+removed() {
+	find "$RELAY" -type f -exec cat {} + >/dev/null 2>&1
+	rmmod vesper_host
+}
+wait_for 30 "the host module to go" removed
+begin
+wait_for 20 "the wait" said 'the host module is not loaded; waiting for it'
+insmod "$HOST_TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
+GUEST=web1
+guest_start web1 --smp 2 || fail "no guest after that"
+load_group process points=exit
+service
+wait_for 30 "the action" is_done killed 1
+unload process
+end

@@ -1,8 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 240
+# time-limit: 300
 # A cluster of two nodes: a machine check of the host turns its health red, by the
-# rules that are shipped, and what runs there moves to the other node while both live.
+# rules that are shipped, and what runs there moves to the other node while both live;
+# a corrected error does not. A guest whose resource runs on the other node, or is not
+# managed, is left alone.
 # kernel-log: host * Machine [Cc]heck
 . lib/vesper.sh
 . lib/groups.sh
@@ -18,6 +20,7 @@ clean_up() {
 	kill "$HA" 2>/dev/null
 	((status == 0)) || tail -n 20 "$VESPER_WORK"/*log
 	cluster_stop
+	"$TOP/env/guest-vm" kill ha4 >/dev/null 2>&1
 	(exit $status)
 	host_domain_end
 }
@@ -40,21 +43,79 @@ wait_for 90 "both nodes" both
 wait_for 60 "the service at home" runs_on node1
 
 expect_status 0 vesper-ha check
-vesper load host any at=t:mce_record urgent=1 || fail "no probe"
+expect_match "advice" "$OUTPUT" "host: probe 'any' is not loaded; 'vesper keep add host any' loads it"
+# shellcheck disable=SC2016 # as the rules have it
+vesper load host any at=t:mce_record,t:mc_event urgent=1 'args=status=+0($arg1):x64,type=$arg1:u32' ||
+	fail "no probe"
 vesper-ha run 2>>"$VESPER_WORK/log" &
 HA=$!
 said() { grep -q "$1" "$VESPER_WORK/log"; }
 wait_for 30 "vesper-ha" said 'rules from'
 
-# A corrected error, of software's making.
-host_step "machine check"
-echo sw >$INJECT/flags
-echo 0x9c00000000000000 >$INJECT/status
-echo 0 >$INJECT/cpu
-echo 1 >$INJECT/bank || fail "cannot inject"
+# A corrected error, of software's making, and one that was not.
+machine_check() { # STATUS
+	host_step "machine check $1"
+	echo sw >$INJECT/flags
+	echo "$1" >$INJECT/status
+	echo 0 >$INJECT/cpu
+	echo 1 >$INJECT/bank || fail "cannot inject"
+}
+machine_check 0x9c00000000000000
+sleep 3
+runs_on node1 || fail "the service has moved because of a corrected error"
+machine_check 0xbc00000000000000
 
 wait_for 60 "the finding" said 'host machine check: host/any: entry'
 wait_for 60 "the health" said '#health-vesper=red on node1'
 wait_for 60 "the service on the other node" runs_on node2
-vesper-ha explain host -n 1
-expect_match "what was done" "$(vesper-ha explain host -n 1)" "attribute after .*: #health-vesper=red on node1"
+vesper-ha explain host -n 10
+expect_match "what was done" "$(vesper-ha explain host -n 1)" \
+	"attribute #health-vesper after .*: #health-vesper=red on node1"
+expect_eq "findings" "$(grep -c 'host machine check: host/any' "$VESPER_WORK/log")" 1
+# The operator has seen to it.
+vesper-ha clear host
+wait_for 60 "the health's end" said '#health-vesper taken back on node1'
+wait_for 60 "the service at home again" runs_on node1
+kill -TERM "$HA"
+wait "$HA" || fail "vesper-ha ended with $?"
+
+# A guest here whose resource runs there.
+crm_resource --resource service --move --node node2 || fail "cannot move the service"
+wait_for 60 "the service on the other node" runs_on node2
+export VESPER_HA_CONFIG=$VESPER_WORK/ha.toml VESPER_HA_STATE=$VESPER_WORK/state2
+cat >"$VESPER_HA_CONFIG" <<RULES
+[guests.ha4]
+resource = "service"
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+where = { comm = "service", signal = "!=none" }
+destroy = true
+fail = true
+RULES
+guest_start ha4 --smp 1 --mem 320 || fail "the guest does not start"
+GUEST=ha4 load_group process points=exit
+vesper-ha run 2>>"$VESPER_WORK/log" &
+HA=$!
+wait_for 30 "vesper-ha" said "rules from $VESPER_HA_CONFIG"
+kill_service ha4
+wait_for 60 "one refusal" said "destroy FAILED: resource 'service' does not run on this node, node1"
+wait_for 60 "the other" said "fail FAILED: resource 'service' does not run on this node, node1"
+guest_running ha4 || fail "the guest was ended"
+expect_eq "where it runs" "$(where)" node2
+
+# It runs here, but the cluster is not to touch it.
+crm_resource --resource service --move --node node1 || fail "cannot move the service"
+wait_for 60 "the service at home" runs_on node1
+crm_resource --resource service --meta --set-parameter is-managed --parameter-value false ||
+	fail "cannot set is-managed"
+unmanaged() { crm_mon --one-shot --inactive --output-as=xml | grep 'id="service"' | grep -q 'managed="false"'; }
+wait_for 20 "the cluster's word" unmanaged
+vesper-ha clear ha4
+wait_for 20 "the word to arrive" said 'ha4: cleared'
+kill_service ha4
+wait_for 60 "the refusal" said "destroy FAILED: resource 'service' is unmanaged or in maintenance"
+guest_running ha4 || fail "the guest was ended"
+kill -TERM "$HA"
+wait "$HA" || fail "vesper-ha ended with $?"
