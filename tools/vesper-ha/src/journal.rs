@@ -22,6 +22,7 @@ const MAX_LEN: u64 = 16 << 20;
 /// A line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)] // Most of those that are kept are of the large one.
 pub enum Line {
     /// A rule has found something.
     Found(Found),
