@@ -83,8 +83,12 @@ pacemaker_start() {
 }
 
 # Either node may be the one that decides.
-online() { [[ $(crmadmin --dc_lookup 2>&1) == *"is: node"* ]] &&
-	crm_mon --one-shot --output-as=xml | grep -q "name=\"$CLUSTER_NODE\".* online=\"true\""; }
+online() {
+	local status
+	status=$(crm_mon --one-shot --output-as=xml) &&
+		[[ $status == *'<current_dc present="true"'* ]] &&
+		grep -q "name=\"$CLUSTER_NODE\".* online=\"true\"" <<<"$status"
+}
 
 pacemaker_stop() {
 	kill -TERM "$PACEMAKER"
