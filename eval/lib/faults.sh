@@ -11,7 +11,7 @@ INJECT=/sys/kernel/debug/mce-inject
 # What is left of the memory is little, and the hog needs no time for the rest.
 FILL='mkdir -p /tmp/fill; mount -t tmpfs -o size=90% fill /tmp/fill
 	free=$(sed -n "s/^MemAvailable: *\([0-9]*\) kB/\1/p" /proc/meminfo)
-	dd if=/dev/zero of=/tmp/fill/file bs=1024 count=$((free - 24576)) 2>/dev/null'
+	dd if=/dev/zero of=/tmp/fill/file bs=1M count=$((free / 1024 - 24)) 2>/dev/null'
 
 fault_arm() { # FAULT GUEST
 	local first='' order

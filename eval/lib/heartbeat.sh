@@ -21,7 +21,7 @@ heartbeat_guest() { # NAME OWN-ADDRESS PEER-ADDRESS
 heartbeat_follow() {
 	tail -n +1 -f --pid="$("$TOP/env/guest-vm" pid hb2)" "$(guest_console hb2)" | while read -r line; do
 		printf '%s000 %s\n' "${EPOCHREALTIME/./}" "$line"
-	done >"$HB_CONSOLE" &
+	done | tee "$VESPER_LOG/hb2-stamped.log" >"$HB_CONSOLE" &
 	FOLLOWER=$!
 }
 
