@@ -27,6 +27,8 @@ cluster_start() { # [with node2]
 			version: 2
 			cluster_name: vesper
 			transport: knet
+			# An emulated host on a busy machine stands still for seconds at times.
+			token: 30000
 		}
 		nodelist {
 			node {

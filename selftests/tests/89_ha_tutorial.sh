@@ -29,7 +29,7 @@ ready() { vesper domains --json | grep '"domain":"db1"' | grep -q '"state":"read
 boot_id() { vesper domains --json | grep '"domain":"db1"' | grep -o '"boot_id":"[^"]*"'; }
 booted_again() { ready && [[ $(boot_id) != "$1" ]]; }
 runs_on() { [[ $(crm_resource --resource db1 --locate --quiet 2>/dev/null) == "$1" ]]; }
-both_there() { [[ $(crm_node --list | grep -c member) == 2 ]]; }
+both_there() { [[ $(crm_mon --one-shot --output-as=xml | grep -c '<node name="node[12]".* online="true"') == 2 ]]; }
 probes_there() { vesper list db1 --json | grep -q '"module":"panic".*"state":"live"'; }
 
 # What there is in the place of packages and of systemd.
