@@ -379,9 +379,7 @@ impl Watched {
                 raw::VIRTIO_VESPER_BEAT_PANICKED => {
                     (raw::VESPER_BEAT_PANICKED, raw::VESPER_BEAT_BY_GUEST)
                 }
-                _ if !look.running => {
-                    (raw::VESPER_BEAT_PAUSED, raw::VESPER_BEAT_BY_RUN_STATE)
-                }
+                _ if !look.running => (raw::VESPER_BEAT_PAUSED, raw::VESPER_BEAT_BY_RUN_STATE),
                 raw::VIRTIO_VESPER_BEAT_ALIVE => return judged,
                 _ => (raw::VESPER_BEAT_UNKNOWN, raw::VESPER_BEAT_BY_GUEST),
             };
