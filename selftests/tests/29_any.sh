@@ -55,7 +55,7 @@ expect_eq "short calls" "$(grep -cE ' entry: | ns=[0-9]{1,8} ' <<<"$records")" 0
 long=$(grep -A 8 ' return: .*at="hrtimer_nanosleep".* ns=[0-9]\{9\} ' <<<"$records")
 expect_eq "long calls" "$(grep -c 'at="hrtimer_nanosleep"' <<<"$records")" 1
 # Relative, by the clock that sleep(1) uses.
-expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]{7} mode=1 which=[01] '
+expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]{7} mode=1 which=[01]'
 expect_match "the stack, which begins with the caller" "$long" $'return: [^\n]* caller=([^ +]+)[^\n]*\n    '
 expect_match "its first entry" "$long" $'\n    '"${BASH_REMATCH[1]}"
 
