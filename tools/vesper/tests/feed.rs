@@ -129,3 +129,39 @@ fn what_comes_later_is_found() {
     feed.take(&mut count);
     assert_eq!(count.records.len(), 2);
 }
+
+#[test]
+fn metadata_that_come_in_pieces_are_waited_for() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[SYMBOL], 1);
+    let metadata = root.path().join("vesper/web1/signal/metadata");
+    let whole = fs::read(&metadata).unwrap();
+    fs::write(&metadata, &whole[..whole.len() / 2]).unwrap();
+    let mut feed = feed(&root);
+    let mut count = Count::default();
+    assert!(feed.follow(|_, _| true).unwrap().is_empty());
+    feed.take(&mut count);
+    assert!(count.records.is_empty());
+    assert!(feed.pause().is_some());
+    fs::write(&metadata, whole).unwrap();
+    assert!(feed.follow(|_, _| true).unwrap().is_empty());
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 1);
+    assert!(feed.pause().is_none());
+}
+
+#[test]
+fn metadata_that_can_never_be_read_are_told_of_once() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[SYMBOL], 1);
+    fs::write(root.path().join("vesper/web1/signal/metadata"), "trace {").unwrap();
+    let mut feed = feed(&root);
+    let limit = Instant::now() + Duration::from_secs(60);
+    let mut told = feed.follow(|_, _| true).unwrap().len();
+    while let Some(pause) = feed.pause() {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(pause);
+        told += feed.follow(|_, _| true).unwrap().len();
+    }
+    assert_eq!(told, 1);
+}

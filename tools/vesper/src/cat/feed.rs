@@ -22,6 +22,10 @@ use crate::relay::ModuleFiles;
 /// Taken from one module before the others have their turn: a guest that writes
 /// without end holds up nobody else.
 const BATCH: usize = 1024;
+/// Metadata come in pieces: what can't be read is tried again after [`RETRY`], and for
+/// [`PATIENCE`] it is not said that it can't.
+const RETRY: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// So many records of a module may wait for names at a time; others are told of as
 /// they are.
 const MAX_WAITING: usize = 64;
@@ -49,6 +53,9 @@ pub struct Feed<C> {
     /// By directory: it may change its name when the module is gone, and a new
     /// one may take that.
     modules: BTreeMap<u64, Followed>,
+    /// Modules that can't be read, with the time when that was first seen; none once
+    /// it has been said.
+    unread: BTreeMap<u64, Option<Instant>>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
 }
@@ -84,6 +91,7 @@ impl<C: Control> Feed<C> {
             debugfs,
             targets: Vec::new(),
             modules: BTreeMap::new(),
+            unread: BTreeMap::new(),
             stale: true,
         })
     }
@@ -105,6 +113,7 @@ impl<C: Control> Feed<C> {
             });
         }
         let mut refused = Vec::new();
+        let mut unread = std::mem::take(&mut self.unread);
         for (found, path) in self.watch.find(&self.debugfs, &self.targets)? {
             if !wants(base(&found.domain), base(&found.module)) {
                 continue;
@@ -129,7 +138,18 @@ impl<C: Control> Feed<C> {
                 // It says what its records look like before the first of them;
                 // the file that says so is watched for, and so is what goes.
                 Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => self.stale = true,
-                Err(error) => refused.push(error),
+                Err(error) => {
+                    let mut since = unread.remove(&number).unwrap_or(Some(Instant::now()));
+                    match since {
+                        Some(first) if first.elapsed() < PATIENCE => self.stale = true,
+                        Some(_) => {
+                            refused.push(error);
+                            since = None;
+                        }
+                        None => {}
+                    }
+                    self.unread.insert(number, since);
+                }
             }
         }
         for followed in self.modules.values_mut() {
@@ -151,11 +171,16 @@ impl<C: Control> Feed<C> {
         std::iter::once(self.watch.as_fd()).chain(files).collect()
     }
 
-    /// How long to poll at most before [`Feed::take`] has something to do that no
-    /// file tells of.
+    /// How long to poll at most before [`Feed::follow`] or [`Feed::take`] has
+    /// something to do that no file tells of.
     pub fn pause(&self) -> Option<Duration> {
         let waiting = self.modules.values().any(|of| !of.late.is_empty());
-        waiting.then_some(STEP)
+        let unread = self.unread.values().any(Option::is_some);
+        match (waiting, unread) {
+            (true, _) => Some(STEP),
+            (false, true) => Some(RETRY),
+            (false, false) => None,
+        }
     }
 
     /// Reads some of what there is, each module's records in order of time. What
