@@ -32,8 +32,11 @@ attribute = { name = "trouble-%g" }
 health = "red"
 clear_after = "5s"
 RULES
-# What users have: it is told nothing but the resource's name.
-ln -s "$TOP/host/vesper-ha-monitor" "$VESPER_WORK/monitor"
+# What users have, as it is installed: it is told nothing but the resource's name.
+mkdir -p "$VESPER_WORK/prefix/bin"
+ln -s "$TOP/build/bin/vesper-ha" "$VESPER_WORK/prefix/bin/"
+sed "s|@PREFIX@|$VESPER_WORK/prefix|" "$TOP/host/vesper-ha-monitor" >"$VESPER_WORK/monitor"
+chmod +x "$VESPER_WORK/monitor"
 
 begin() {
 	vesper-ha run 2>>"$VESPER_WORK/log" &
