@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 420
+# time-limit: 480
 # vesper-ha with a Pacemaker: a guest that panics is failed and started again, once,
 # also when the cluster was away; a lost report is found by the next monitor; what does
 # not run here is left alone.
@@ -30,7 +30,7 @@ where = { comm = "service", signal = "!=none" }
 fail = true
 attribute = { name = "trouble-%g" }
 health = "red"
-clear_after = "5s"
+clear_after = "60s"
 RULES
 # What users have, as it is installed: it is told nothing but the resource's name.
 mkdir -p "$VESPER_WORK/prefix/bin"
@@ -106,7 +106,7 @@ pacemaker_start
 crm_attribute --name maintenance-mode --delete
 wait_for 120 "the guest's next boot" booted_again "$second"
 wait_for 30 "the attribute" said 'trouble-ha2=1 on node1'
-wait_for 60 "the attribute's end" said 'trouble-ha2 taken back on node1'
+wait_for 120 "the attribute's end" said 'trouble-ha2 taken back on node1'
 
 # The report is lost: no daemon runs. The monitor finds the mark.
 wait_for 60 "the probes" probes_there
