@@ -78,7 +78,7 @@ impl Rounds for Host {
             sleep = 40;
         }
         // VMMs choose how many CPUs there are to look at, and this thread goes ahead of others: so it
-        // takes no more than a small share of a processor.
+        // rests in proportion, unless the bell rings.
         let took_ms = time::boot_ns().saturating_sub(begin) / NS_PER_MS;
         let rest = took_ms.saturating_mul(REST).min(u64::from(LONGEST_MS));
         sleep = sleep.max(u32::try_from(rest).unwrap_or(LONGEST_MS));
