@@ -61,7 +61,7 @@ pub(crate) enum Why {
     Panic,
     /// The guest starts anew and will write to its memory.
     Reset,
-    /// The VMM is gone; nobody will write to the pages.
+    /// The VMM is gone; nobody will lend the pages again.
     Death,
 }
 
@@ -192,14 +192,15 @@ impl Buffer {
                 count.wrapping_sub(room)
             );
         }
-        // A guest that still runs may have got at the oldest meanwhile.
+        // A guest that still runs may have got at the oldest meanwhile: one whose VMM has gone
+        // away, too, if the VMM only closed its node, or has threads left that have yet to die.
         smp_mb(Read);
         let oldest = self.spec.oldest(lent.index());
         source.next = Some(kept);
         if why != Why::Death {
             source.done = Some(first.wrapping_add(closed.min(room) as u64));
         }
-        if self.spec.overwrites() && why != Why::Death {
+        if self.spec.overwrites() {
             self.pass_over(source, end.min(oldest));
             if oldest > end {
                 source.tail = None;
