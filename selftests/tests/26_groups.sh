@@ -86,3 +86,14 @@ expect_status 1 vesper load "$GUEST" process --probes "$VESPER_WORK/probes"
 expect_match "a build for another kernel" "$OUTPUT" "not built for kernel $released: there is ${other//+/\\+}"
 expect_match "what to do" "$OUTPUT" "make probes_install KDIR=/lib/modules/$released/build"
 expect_match "it is listed" "$(vesper probes --probes "$VESPER_WORK/probes")" "process +[^ ]+ +6\.6\.6"
+
+# Beside it the build for this one: of the two it is the one that fits that is loaded.
+mkdir "$VESPER_WORK/probes/$release"
+cp "$GUEST_TOP/probes/process/process.ko" "$VESPER_WORK/probes/$release/"
+listed=$(vesper probes --probes "$VESPER_WORK/probes")
+for built in "$release" "$other"; do
+	expect_match "both builds are listed" "$listed" "${built//+/\\+}"
+done
+vesper load "$GUEST" process --probes "$VESPER_WORK/probes" || fail "the build that fits is not found"
+expect_match "the host's list" "$(vesper list "$GUEST")" 'process +live'
+unload process

@@ -24,9 +24,9 @@ KEEPER=$!
 wait_for 60 "the probe" loaded 1
 expect_eq "its parameter" "$(param len)" 77
 
-# Another one is kept while it runs; what is taken away by hand stays away.
+# A group, by its name, is kept while it runs; what is taken away by hand stays away.
 unload vesper_seq
-vesper keep --config "$CONFIG" add kept "$SIGNAL" sig=10 || fail "keep add"
+vesper keep --config "$CONFIG" add kept signal sig=10 || fail "keep add"
 signal_there() { grep -q 'signal: loaded into kept' "$LOG"; }
 wait_for 60 "the second probe" signal_there
 loaded 1 || fail "what was unloaded by hand is loaded again"
@@ -36,7 +36,7 @@ wait_for 180 "the probe after a reboot" loaded 2
 expect_eq "its parameter" "$(param len)" 77
 
 "$TOP/env/guest-vm" kill kept || fail "kill"
-vesper keep --config "$CONFIG" remove kept "$SIGNAL" || fail "keep remove"
+vesper keep --config "$CONFIG" remove kept signal || fail "keep remove"
 vesper keep --config "$CONFIG" add kept "$SEQ" len=78 || fail "keep add"
 guest_start kept --smp 1 --mem 320 || fail "a new guest of the name"
 wait_for 60 "the probe in the new guest" loaded 3
