@@ -19,6 +19,7 @@
 #define MAX_LENT	40	/* pages */
 #define MAX_REQUESTS	2
 #define MAX_DEAD	2
+#define MAX_KEPT	(1 << 20)	/* bytes, of a domain */
 
 static int test_domains(void)
 {
@@ -247,6 +248,108 @@ static int test_dead(void)
 	return KSFT_PASS;
 }
 
+#define KEPT_EACH	(MAX_PAGES * PAGE)
+#define KEPT_FIT	(MAX_KEPT / KEPT_EACH)
+#define KEPT_MORE	2	/* as many as can be lent at a time */
+#define RECORD		128
+#define PER_BUFFER	(KEPT_EACH / RECORD)
+
+/* A module of its own, whose only buffer is full of records. */
+static int fill(struct vmm *vmm, struct ring *ring, int number)
+{
+	char name[16];
+	__u32 id;
+
+	snprintf(name, sizeof(name), "m%d", number);
+	CHECK_EQ(vmm_open_channel(vmm, name, "c", 0, PAGE, MAX_PAGES, 1, &id),
+		 0);
+	CHECK(!ring_init(ring, vmm, id, 0, PAGE, MAX_PAGES, false));
+	CHECK_EQ(ring_share(ring), 0);
+	CHECK_EQ(ring_write_numbered(ring, PER_BUFFER, RECORD), PER_BUFFER);
+	ring_switch(ring);
+	return KSFT_PASS;
+}
+
+static const char *kept_path(int number)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), DEBUGFS "/" DOMAIN "/m%d/c0", number);
+	return path;
+}
+
+/* All of it, and nothing else. */
+static int read_whole(const char *path)
+{
+	static __u8 bytes[KEPT_EACH + 1];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t got, len = 0;
+
+	CHECK(fd >= 0);
+	while ((got = read(fd, bytes + len, sizeof(bytes) - len)) > 0)
+		len += got;
+	close(fd);
+	CHECK_EQ(len, KEPT_EACH);
+	CHECK_EQ(check_records(bytes, len, RECORD, 0), PER_BUFFER);
+	return KSFT_PASS;
+}
+
+/* Of the bytes that a guest leaves, the oldest go first. */
+static int test_kept(void)
+{
+	struct ring rings[KEPT_FIT + KEPT_MORE];
+	struct vesper_domain domain;
+	struct setup other;
+	struct vmm vmm;
+	int i;
+
+	/* Each guest has a limit of its own. */
+	if (setup_with(&other, DOMAIN "1", 0, PAGE, 4))
+		return KSFT_FAIL;
+	CHECK_EQ(ring_write_numbered(&other.ring, 10, 100), 10);
+	vmm_close(&other.vmm);
+
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	for (i = 0; i < KEPT_FIT; i++) {
+		if (fill(&vmm, &rings[i], i))
+			return KSFT_FAIL;
+		CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_CLOSE,
+					rings[i].channel,
+					VIRTIO_VESPER_ALL_BUFFERS), 0);
+		CHECK(!vmm_take_returns(&vmm, rings[i].loans));
+	}
+	/* As much as may be. */
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.kept_bytes, MAX_KEPT);
+
+	/* What the VMM's death adds is more than that. */
+	for (; i < KEPT_FIT + KEPT_MORE; i++)
+		if (fill(&vmm, &rings[i], i))
+			return KSFT_FAIL;
+	for (i = 0; i < KEPT_FIT + KEPT_MORE; i++)
+		CHECK(exists(kept_path(i)));
+	vmm_close(&vmm);
+	for (i = 0; i < KEPT_MORE; i++)
+		CHECK(gone(kept_path(i)));
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	CHECK_EQ(domain.kept_bytes, MAX_KEPT);
+	for (; i < KEPT_FIT + KEPT_MORE; i++)
+		if (read_whole(kept_path(i)))
+			return KSFT_FAIL;
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	CHECK_EQ(count_domain(DOMAIN "1", &domain), 1);
+	CHECK(domain.kept_bytes > 0);
+	CHECK(drain());
+	CHECK(gone(DEBUGFS "/" DOMAIN "1"));
+
+	ring_free(&other.ring);
+	for (i = 0; i < KEPT_FIT + KEPT_MORE; i++)
+		ring_free(&rings[i]);
+	return KSFT_PASS;
+}
+
 static const struct ktap_test tests[] = {
 	{ "domains", test_domains },
 	{ "channels", test_channels },
@@ -256,6 +359,7 @@ static const struct ktap_test tests[] = {
 	{ "queue", test_queue },
 	{ "image", test_image },
 	{ "dead", test_dead },
+	{ "kept", test_kept },
 };
 
 int main(int argc, char **argv)
