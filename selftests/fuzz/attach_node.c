@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -17,21 +16,6 @@
 static struct slot *any_slot(struct worker *w)
 {
 	return &fuzz.slots[below(w, SLOTS)];
-}
-
-static __u8 *ring_of(struct slot *slot, __u32 channel, __u32 buffer)
-{
-	size_t number = ((slot - fuzz.slots) * CHANNELS + channel) * BUFFERS +
-		buffer;
-
-	return fuzz.arena + number * RING_PAGES * PAGE;
-}
-
-static struct virtio_vesper_index *index_of(struct slot *slot, __u32 channel,
-					    __u32 buffer)
-{
-	return (void *)(ring_of(slot, channel, buffer) +
-			(RING_PAGES - 1) * PAGE);
 }
 
 static void become(struct worker *w, struct slot *slot)
@@ -63,7 +47,7 @@ static void detach(struct slot *slot)
 		close(fd);
 }
 
-static void head(struct worker *w, void *msg, __u32 len, __u16 type)
+void head(struct worker *w, void *msg, __u32 len, __u16 type)
 {
 	struct virtio_vesper_hdr *hdr = msg;
 
@@ -73,10 +57,8 @@ static void head(struct worker *w, void *msg, __u32 len, __u16 type)
 		hdr->id = rng_next(w);
 }
 
-/* Passes a message on. Returns the guest's answer if there was a good one. */
-static long message(struct worker *w, struct slot *slot, enum call kind,
-		    __u32 queue, void *msg, __u32 len, __u16 type,
-		    __u32 *value)
+long message(struct worker *w, struct slot *slot, enum call kind, __u32 queue,
+	     void *msg, __u32 len, __u16 type, __u32 *value)
 {
 	struct virtio_vesper_reply reply = {};
 	struct vesper_message m = {
@@ -114,24 +96,34 @@ static void hello(struct worker *w, struct slot *slot)
 	struct virtio_vesper_hello msg = {
 		.abi_version = VIRTIO_VESPER_ABI_VERSION,
 		.nr_cpus = 2 + below(w, 4),
-		.features = one_in(w, 4) ? 0 : 1 << VIRTIO_VESPER_F_SHARE,
+		.features = one_in(w, 4) ? 0 : 1 << VIRTIO_VESPER_F_SHARE |
+			    1 << VIRTIO_VESPER_F_HEARTBEAT,
 		.release = "7.3.4-fuzz",
 		.vermagic = "7.3.4-fuzz SMP",
 	};
 
-	message(w, slot, HELLO, VIRTIO_VESPER_VQ_CONTROL, &msg, sizeof(msg),
-		VIRTIO_VESPER_C_HELLO, NULL);
+	if (message(w, slot, HELLO, VIRTIO_VESPER_VQ_CONTROL, &msg, sizeof(msg),
+		    VIRTIO_VESPER_C_HELLO, NULL))
+		return;
+	slot->nr_cpus = msg.nr_cpus;
+	if (one_in(w, 2))
+		lend_beat(w, slot);
 }
 
 static void open_channel(struct worker *w, struct slot *slot, __u32 number)
 {
+	static const __u32 flags[] = {
+		0, VIRTIO_VESPER_CHAN_CTF, VIRTIO_VESPER_CHAN_OVERWRITE,
+		VIRTIO_VESPER_CHAN_CTF | VIRTIO_VESPER_CHAN_OVERWRITE,
+		VIRTIO_VESPER_CHAN_FOREIGN,
+	};
 	struct channel c = {
+		.flags = flags[below(w, sizeof(flags) / sizeof(*flags))],
 		.subbuf_size = PAGE * (1 + below(w, 2)),
 		.n_subbufs = 1 + below(w, 8),
 	};
 	struct virtio_vesper_open msg = {
-		.flags = below(w, 2) ? VIRTIO_VESPER_CHAN_CTF :
-			 below(w, 2) ? VIRTIO_VESPER_CHAN_FOREIGN : 0,
+		.flags = c.flags,
 		.subbuf_size = c.subbuf_size,
 		.n_subbufs = c.n_subbufs,
 		.nr_buffers = BUFFERS,
@@ -139,8 +131,11 @@ static void open_channel(struct worker *w, struct slot *slot, __u32 number)
 
 	snprintf((char *)msg.module, sizeof(msg.module), "m%u", number % 2);
 	snprintf((char *)msg.channel, sizeof(msg.channel), "c%u-", number);
-	if (!message(w, slot, OPEN, VIRTIO_VESPER_VQ_CONTROL, &msg, sizeof(msg),
-		     VIRTIO_VESPER_C_OPEN, &c.id))
+	if (!message(w, slot, c.flags & VIRTIO_VESPER_CHAN_FOREIGN ?
+		     OPEN_FOREIGN :
+		     c.flags & VIRTIO_VESPER_CHAN_OVERWRITE ?
+		     OPEN_OVERWRITE : OPEN, VIRTIO_VESPER_VQ_CONTROL, &msg,
+		     sizeof(msg), VIRTIO_VESPER_C_OPEN, &c.id))
 		slot->channels[number] = c;
 }
 
@@ -169,83 +164,11 @@ static void about_buffer(struct worker *w, struct slot *slot, enum call kind,
 		type, NULL);
 }
 
-static void lend_one(struct worker *w, struct slot *slot, __u32 number,
-		     __u32 buffer, __u32 first, __u32 pages,
-		     __u8 *addr)
+static void share(struct worker *w, struct slot *slot, __u32 number,
+		  __u32 buffer)
 {
-	struct virtio_vesper_fragment msg = {
-		.channel = slot->channels[number].id,
-		.buffer = buffer,
-		.first = first,
-		.nr_pages = pages,
-	};
-	__u32 half = pages > 1 ? 1 + below(w, pages - 1) : pages;
-	struct vesper_segment segments[2] = {
-		{ (uintptr_t)addr, (__u64)half * PAGE },
-		{ (uintptr_t)addr + (size_t)half * PAGE,
-		  (__u64)(pages - half) * PAGE },
-	};
-	struct vesper_lend it = {
-		.cookie = rng_next(w) | 1,
-		.request = pointer(w, &msg),
-		.request_len = sizeof(msg),
-		.nr_segments = half < pages ? 2 : 1,
-		.segments = pointer(w, segments),
-	};
-
-	head(w, &msg, sizeof(msg), VIRTIO_VESPER_D_FRAGMENT);
-	mutate(w, &msg.channel, sizeof(msg) - sizeof(msg.hdr), 20);
-	mutate(w, segments, sizeof(segments), 20);
-	if (one_in(w, 50))
-		segments[0].addr = odd_number(w, segments[0].addr);
-	mutate(w, &it.request_len, 8, 100);
-	if (one_in(w, 500))
-		mutate(w, &msg.hdr, sizeof(msg.hdr), 1);
-	count(w, LEND, ioctl(slot->fd, VESPER_IOC_LEND, pointer(w, &it)));
-}
-
-static void lend(struct worker *w, struct slot *slot, __u32 number,
-		 __u32 buffer)
-{
-	struct channel c = slot->channels[number];
-	__u32 pages = c.subbuf_size / PAGE * c.n_subbufs, at, n;
-	__u8 *ring = ring_of(slot, number, buffer);
-	struct virtio_vesper_index *index = index_of(slot, number, buffer);
-
-	if (!pages)
-		return;
-	memset(index, 0, sizeof(*index));
-	index->version = VIRTIO_VESPER_INDEX_VERSION;
-	index->n_subbufs = c.n_subbufs;
-	for (at = 0; at < pages; at += n) {
-		n = one_in(w, 2) ? pages - at : 1 + below(w, pages - at);
-		lend_one(w, slot, number, buffer, at, n, ring + at * PAGE);
-	}
-	lend_one(w, slot, number, buffer, VIRTIO_VESPER_INDEX_FRAGMENT, 1,
-		 (void *)index);
-}
-
-static void notify(struct worker *w, struct slot *slot, __u32 number,
-		   __u32 buffer)
-{
-	struct channel c = slot->channels[number];
-	struct virtio_vesper_index *index = index_of(slot, number, buffer);
-	struct virtio_vesper_notify msg = {
-		.channel = c.id,
-		.buffer = buffer,
-	};
-	__u64 produced = index->produced;
-
-	if (c.n_subbufs && produced - index->consumed < c.n_subbufs) {
-		index->padding[produced % c.n_subbufs] =
-			below(w, c.subbuf_size);
-		__atomic_store_n(&index->produced, produced + 1,
-				 __ATOMIC_RELEASE);
-	}
-	if (one_in(w, 300))
-		mutate(w, index, 32, 1);
-	message(w, slot, INDEX, VIRTIO_VESPER_VQ_NOTIFY, &msg, sizeof(msg),
-		VIRTIO_VESPER_N_INDEX, NULL);
+	about_buffer(w, slot, begun_absurd(slot, number, buffer) ? BEGUN :
+		     SHARE, VIRTIO_VESPER_C_SHARE, number, buffer);
 }
 
 static void result(struct worker *w, struct slot *slot, __u32 id)
@@ -382,31 +305,6 @@ static void odd(struct worker *w, struct slot *slot)
 	}
 }
 
-/* Memory that changes while it is lent. */
-static void scribble(struct worker *w, struct slot *slot)
-{
-	__u8 *ring = ring_of(slot, below(w, CHANNELS), below(w, BUFFERS));
-
-	switch (below(w, 4)) {
-	case 0:
-		madvise(ring, RING_PAGES * PAGE, MADV_DONTNEED);
-		break;
-	case 1:
-		mmap(ring, (1 + below(w, RING_PAGES)) * PAGE,
-		     PROT_READ | PROT_WRITE,
-		     MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		break;
-	case 2:
-		mprotect(ring, RING_PAGES * PAGE, PROT_READ);
-		sched_yield();
-		mprotect(ring, RING_PAGES * PAGE, PROT_READ | PROT_WRITE);
-		break;
-	default:
-		mutate(w, ring + (RING_PAGES - 1) * PAGE, 200, 1);
-		break;
-	}
-}
-
 /* From nothing to a buffer that is read, as a guest would do it. */
 static void whole(struct worker *w, struct slot *slot)
 {
@@ -415,7 +313,7 @@ static void whole(struct worker *w, struct slot *slot)
 	open_channel(w, slot, number);
 	metadata(w, slot, number);
 	lend(w, slot, number, buffer);
-	about_buffer(w, slot, SHARE, VIRTIO_VESPER_C_SHARE, number, buffer);
+	share(w, slot, number, buffer);
 	for (i = below(w, 8); i; i--)
 		notify(w, slot, number, buffer);
 }
@@ -469,7 +367,7 @@ void attach_step(struct worker *w)
 		lend(w, slot, number, buffer);
 		break;
 	case 22 ... 25:
-		about_buffer(w, slot, SHARE, VIRTIO_VESPER_C_SHARE, number, all);
+		share(w, slot, number, all);
 		break;
 	case 26 ... 31:
 		about_buffer(w, slot, UNSHARE, VIRTIO_VESPER_C_UNSHARE, number,
@@ -509,8 +407,11 @@ void attach_step(struct worker *w)
 		count(w, POLL, poll(&pfd, 1, 0) < 0 ||
 		      (pfd.revents & (POLLERR | POLLNVAL)) ? -1 : 0);
 		break;
-	case 84 ... 85:
+	case 84:
 		odd(w, slot);
+		break;
+	case 85:
+		lend_beat(w, slot);
 		break;
 	case 86 ... 87:
 		scribble(w, slot);

@@ -22,21 +22,23 @@
 #define IDS		8
 
 enum call {
-	OPEN_ATTACH, ATTACH, HELLO, OPEN, METADATA, SHARE, UNSHARE, CLOSE,
-	RESULT, GOODBYE, INDEX, PANIC, LEND, BUFFERS_POSTED, NOTICE, VCPUS,
+	OPEN_ATTACH, ATTACH, HELLO, OPEN, OPEN_OVERWRITE, OPEN_FOREIGN,
+	METADATA, SHARE, BEGUN, UNSHARE, CLOSE, RESULT, GOODBYE, INDEX, PANIC,
+	LEND, LEND_BEAT, BUFFERS_POSTED, NOTICE, VCPUS,
 	READ_EVENT, POLL, OPEN_CONTROL, INFO, DOMAINS, MODULES, BUFFERS_OF,
-	LOAD, UNLOAD, SHOW, SHOWN, BEAT, OPEN_RELAY, READ_RELAY, POSITION,
+	LOAD, UNLOAD, REAP, SHOW, SHOWN, BEAT, OPEN_RELAY, READ_RELAY, POSITION,
 	CONSUME, MAP, TOUCH, ODD, KINDS
 };
 
 /* A channel as its guest would know it. Threads race for it on purpose. */
 struct channel {
-	__u32 id, subbuf_size, n_subbufs;
+	__u32 id, flags, subbuf_size, n_subbufs;
 };
 
 struct slot {
 	int fd;
 	bool broken;
+	__u32 nr_cpus;		/* as it said hello */
 	struct channel channels[CHANNELS];
 	__u32 ids[IDS];
 	unsigned int nr_ids;
@@ -91,8 +93,22 @@ __u64 pointer(struct worker *w, const void *good);
 /* Counts a call by its outcome, and returns that. */
 long count(struct worker *w, enum call kind, long ret);
 
-/* attach.c */
+/* attach_node.c */
 void attach_step(struct worker *w);
+void head(struct worker *w, void *msg, __u32 len, __u16 type);
+/* Passes a message on. Gives the guest's answer if there was a good one. */
+long message(struct worker *w, struct slot *slot, enum call kind, __u32 queue,
+	     void *msg, __u32 len, __u16 type, __u32 *value);
+/* memory.c */
+size_t memory_len(void);
+void lend(struct worker *w, struct slot *slot, __u32 number, __u32 buffer);
+void lend_beat(struct worker *w, struct slot *slot);
+/* Whether the index page says what cannot be of where its writer is. */
+bool begun_absurd(struct slot *slot, __u32 number, __u32 buffer);
+/* Closes a sub-buffer, where there is room, and says so. */
+void notify(struct worker *w, struct slot *slot, __u32 number, __u32 buffer);
+/* Memory that changes while it is lent. */
+void scribble(struct worker *w, struct slot *slot);
 /* operator.c */
 void operator_step(struct worker *w);
 void relay_step(struct worker *w);

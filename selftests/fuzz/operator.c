@@ -90,6 +90,57 @@ static void load(struct worker *w)
 		unload(w, &it);
 }
 
+/*
+ * An entry of a list, whichever, of @size bytes that begin with a name; NULL if
+ * there is none. Not counted: it only finds something to ask about.
+ */
+static const __u8 *any_entry(struct worker *w, unsigned int cmd, __u32 size,
+			     const __u8 *domain, const char *prefix)
+{
+	static __thread __u8 entries[64 << 10];
+	struct vesper_list it = {
+		.capacity = sizeof(entries) / size,
+		.entry_size = size,
+		.entries = (uintptr_t)entries,
+	};
+	const __u8 *found = NULL;
+	__u32 n = 0;
+
+	memcpy(it.domain, domain, sizeof(it.domain));
+	if (ioctl(fuzz.control, cmd, &it))
+		return NULL;
+	for (__u32 i = 0; i < it.count && i < it.capacity; i++) {
+		const __u8 *entry = entries + i * size;
+
+		if (!strncmp((const char *)entry, prefix, strlen(prefix)) &&
+		    one_in(w, ++n))
+			found = entry;
+	}
+	return found;
+}
+
+/* What is there, the living included, or what only may be. */
+static void reap(struct worker *w)
+{
+	struct vesper_reap it = {};
+	const __u8 *name;
+
+	domain_name(w, it.domain);
+	name = any_entry(w, VESPER_IOC_DOMAINS, sizeof(struct vesper_domain),
+			 it.domain, fuzz.prefix);
+	if (name && !one_in(w, 8))
+		memcpy(it.domain, name, sizeof(it.domain));
+	if (one_in(w, 2)) {
+		module_name(w, it.module);
+		name = any_entry(w, VESPER_IOC_MODULES,
+				 sizeof(struct vesper_module), it.domain, "");
+		if (name && !one_in(w, 8))
+			memcpy(it.module, name, sizeof(it.module));
+	}
+	mutate(w, &it, sizeof(it), 10);
+	count(w, REAP, ioctl(fuzz.control, VESPER_IOC_REAP, pointer(w, &it)));
+}
+
 static void show(struct worker *w)
 {
 	static const char * const patterns[] = { "a", "block/*", "*/?", "/", "" };
@@ -159,7 +210,10 @@ void operator_step(struct worker *w)
 	struct pollfd pfd = { .fd = fuzz.control, .events = POLLIN };
 	int fd;
 
-	switch (below(w, 24)) {
+	switch (below(w, 26)) {
+	case 24 ... 25:
+		reap(w);
+		break;
 	case 23:
 		beat(w);
 		break;

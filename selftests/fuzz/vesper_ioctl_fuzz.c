@@ -39,12 +39,13 @@ __thread sigjmp_buf fault_jump;
 __thread bool fault_expected;
 
 static const char * const names[KINDS] = {
-	"open-attach", "attach", "hello", "open", "metadata", "share",
-	"unshare", "close", "result", "goodbye", "index", "panic", "lend",
-	"buffers", "notice", "vcpus", "read-event", "poll", "open-control",
-	"info", "domains", "modules", "buffers-of", "load", "unload", "show", "shown",
-	"heartbeat", "open-relay", "read-relay", "position", "consume", "map", "touch",
-	"odd",
+	"open-attach", "attach", "hello", "open", "open-overwrite",
+	"open-foreign", "metadata", "share", "begun", "unshare", "close",
+	"result", "goodbye", "index", "panic", "lend", "lend-beat", "buffers",
+	"notice", "vcpus", "read-event", "poll", "open-control", "info",
+	"domains", "modules", "buffers-of", "load", "unload", "reap", "show",
+	"shown", "heartbeat", "open-relay", "read-relay", "position", "consume",
+	"map", "touch", "odd",
 };
 
 __u64 rng_next(struct worker *w)
@@ -242,7 +243,7 @@ static int report(struct worker *workers)
 			ok += workers[i].ok[k];
 			failed += workers[i].failed[k];
 		}
-		printf("%-12s done %lu, refused %lu\n", names[k], ok, failed);
+		printf("%-14s done %lu, refused %lu\n", names[k], ok, failed);
 		/* Opening depends on files only, and nothing odd need work. */
 		if (k == ODD || k == OPEN_ATTACH || k == OPEN_CONTROL)
 			continue;
@@ -260,7 +261,7 @@ static int report(struct worker *workers)
 
 static int set_up(void)
 {
-	fuzz.arena_len = (size_t)SLOTS * CHANNELS * BUFFERS * RING_PAGES * PAGE;
+	fuzz.arena_len = memory_len();
 	fuzz.arena = mmap(NULL, fuzz.arena_len, PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (fuzz.arena == MAP_FAILED)
