@@ -117,6 +117,37 @@ truncate -s $(((64 << 20) + 1)) large.ko
 refused 1 'more than 64 MiB' 'strip --strip-debug' large.ko
 rm -f large.ko
 
+# Images of 4 MiB that are refused again and again: one that is no module, one that the
+# guest's kernel begins to link, one that begins to run. Nothing of them stays on either
+# side; were it but one in eight, it would be seen.
+host_kb() { # without what the guest has touched of its memory
+	awk '
+		/^MemAvailable:|^VmRSS:/ { kb += $2 }
+		$1 == "count:" { kb += 4 * $2 }
+		END { print kb }' /proc/meminfo /proc/zoneinfo "/proc/$("$TOP/env/guest-vm" pid "$GUEST")/status"
+}
+references() { awk '$1 == "vesper_host" { print $3 }' /proc/modules; }
+cp "$SEQ" fails.ko
+truncate -s 4M elf.ko symbol.ko fails.ko
+refuse() { # TIMES, each
+	local i
+	for ((i = 0; i < $1; i++)); do
+		expect_status 3 vesper load "$GUEST" elf.ko --name elf
+		expect_status 3 vesper load "$GUEST" symbol.ko
+		expect_status 3 vesper load "$GUEST" fails.ko subbuf_size=12345
+	done
+}
+# The first leave caches behind.
+refuse 2
+host=$(host_kb) free=$(free_kb) held=$(references) files=$(find "$RELAY" | sort)
+refuse 10
+note "30 refusals: the host had $host kB, has $(host_kb) kB; the guest had $free kB, has $(free_kb) kB"
+(($(host_kb) > host - 16 * 1024)) || fail "refused images stay on the host"
+(($(free_kb) > free - 16 * 1024)) || fail "refused images stay in the guest"
+expect_eq "references to the host module" "$(references)" "$held"
+expect_eq "the host's files" "$(find "$RELAY" | sort)" "$files"
+rm -f elf.ko symbol.ko fails.ko
+
 # Nothing has happened.
 expect_eq "the guest's modules" "$(modules)" "$before"
 expect_eq "locked memory" "$(locked)" "$locked"
