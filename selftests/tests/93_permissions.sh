@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Who may do what: a user without rights neither attaches nor loads nor reads;
-# one in the group of the attach node attaches and does nothing else; and nobody
-# at all writes to what guests have written.
+# one in the group of the attach node attaches and does nothing else; nobody at all
+# writes to what guests have written; and udev gives the nodes their groups and modes.
 . lib/vesper.sh
 unload_on_exit vesper_seq
 
 GROUP=4711
 as_user() { setpriv --reuid=65534 --regid=65534 --clear-groups --bounding-set=-all --inh-caps=-all "$@"; }
-as_vmm() { setpriv --reuid=65534 --regid=$GROUP --clear-groups --bounding-set=-all --inh-caps=-all "$@"; }
+as_vmm() { setpriv --reuid=65534 --regid="$GROUP" --clear-groups --bounding-set=-all --inh-caps=-all "$@"; }
 
 load_seq n_subbufs=32
 seq_write 0 10 urgent
@@ -106,3 +106,44 @@ except OSError as e:
 END
 
 expect_eq "records, after all that" "$(vesper cat "$GUEST/vesper_seq" --json | wc -l)" 10
+unload vesper_seq
+
+# The rule that is installed with us, in the hands of the udev that runs, or of one that
+# is started here. Without it the nodes are the kernel's own.
+RULE=60-vesper.rules
+udevadm verify "$TOP/host/$RULE" || fail "udev does not like the rule"
+mkdir -p /run/udev/rules.d
+started=
+if ! udevadm control --ping 2>/dev/null; then
+	/usr/lib/systemd/systemd-udevd >"$VESPER_WORK/udevd" 2>&1 &
+	started=$!
+	wait_for 20 "udev" udevadm control --ping
+fi
+nodes() { stat -c '%n %U %G %a' /dev/vesper-attach /dev/vesper; }
+again() { # Both nodes appear anew, and udev is done with them.
+	rmmod vesper_host || fail "rmmod vesper_host"
+	insmod "$HOST_TOP/host/vesper_host.ko" || fail "insmod vesper_host"
+	udevadm settle --timeout=60 || fail "udev is not done"
+}
+end() {
+	rm -f "/run/udev/rules.d/$RULE"
+	udevadm control --reload
+	[[ -z $started ]] || kill $started
+	restore
+	host_setup
+}
+trap end EXIT
+guest_stop_all
+wait_for 20 "the host module to be removed" rmmod vesper_host
+insmod "$HOST_TOP/host/vesper_host.ko" || fail "insmod vesper_host"
+again
+expect_eq "nodes without the rule" "$(nodes)" $'/dev/vesper-attach root root 600\n/dev/vesper root root 600'
+cp "$TOP/host/$RULE" /run/udev/rules.d/
+udevadm control --reload || fail "udev does not read the rule"
+again
+expect_eq "nodes" "$(nodes)" $'/dev/vesper-attach root kvm 660\n/dev/vesper root root 600'
+expect_match "for systemd" "$(udevadm info --query=property --name=/dev/vesper)" 'TAGS=.*:systemd:'
+GROUP=$(getent group kvm | cut -d: -f3)
+closed as_user /dev/vesper-attach
+closed as_vmm /dev/vesper
+as_vmm bash -c 'exec 3<>/dev/vesper-attach' || fail "the group does not get at its node"
