@@ -19,7 +19,7 @@
 #define MAX_LENT	40	/* pages */
 #define MAX_REQUESTS	2
 #define MAX_DEAD	2
-#define MAX_KEPT	(1 << 20)	/* bytes, of a domain */
+#define MAX_KEPT	1048576	/* bytes, of a domain */
 
 static int test_domains(void)
 {
