@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Four guests at once. Two stream with the same probe, one of them with more CPUs
-# than the host; each has its own files and its own records, also when another
-# guest is killed meanwhile.
+# Four guests at once, with the same probe. Two stream, one of them with more CPUs
+# than the host; two have written some records, of which one is killed. Each has its
+# own files and its own records, all of them.
 . lib/vesper.sh
 shared=$GUEST
 cpus=$(($(nproc) + 2))
@@ -16,18 +16,30 @@ ready() { (($(vesper domains | grep -c ' ready ') == 4)); }
 wait_for 60 "four guests" ready
 note "$(vesper domains)"
 
+# Reads what such a guest has written that does not stream: that, and nothing else.
+records_of() { # GUEST COUNT
+	mkdir "$VESPER_WORK/$1"
+	cp "$RELAY/$1/vesper_seq/metadata" "$VESPER_WORK/$1/" || fail "$1: no metadata"
+	cat "$RELAY/$1/vesper_seq/cpu0" >"$VESPER_WORK/$1/stream0"
+	babeltrace "$VESPER_WORK/$1" | seq_check 0="$2" || fail "$1: records"
+}
+
 declare -A first second
 pids=()
+GUEST=many1 load_seq n_subbufs=4 count=30 switch_ms=600000
+GUEST=many2 load_seq n_subbufs=4 count=50 switch_ms=600000
 for GUEST in many3 "$shared"; do
 	load_stream
 	follow "$VESPER_WORK/$GUEST"
 	pids+=("${FOLLOWERS[@]}")
 done
-GUEST=many1 load_seq n_subbufs=4
+for name in many1 many2 many3 "$shared"; do
+	expect_eq "$name: modules" "$(vesper list "$name" | awk 'NR > 1 { print $2, $3 }')" "vesper_seq live"
+done
 "$TOP/env/guest-vm" kill many1 || fail "kill"
-sleep 1
-last=$(relay_file vesper_seq $((cpus - 1)))
-last=${last/"$shared"/many3}
+dead() { vesper domains | grep -qE '^many1 +dead '; }
+wait_for 20 "the death to be noticed" dead
+last=$(GUEST=many3 relay_file vesper_seq $((cpus - 1)))
 expect_status 0 relay_wait "$last" 20000
 (($(wc -c <"$last") > 0)) || fail "nothing to read of CPU $((cpus - 1))"
 for GUEST in many3 "$shared"; do
@@ -41,5 +53,12 @@ for GUEST in many3 "$shared"; do
 	babeltrace "$VESPER_WORK/$GUEST" |
 		seq_check 0="${first[$GUEST]}"+ 1="${second[$GUEST]}"+ || fail "$GUEST: records"
 done
+
+records_of many1 30
+wait_for 20 "the files of the dead to go" test ! -e "$RELAY/many1"
 GUEST=many2
+seq_flush
+records_of many2 50
+expect_eq "many2: lost" "$(guest_count vesper_seq lost all)" 0
+unload vesper_seq
 still_works
