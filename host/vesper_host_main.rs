@@ -130,13 +130,16 @@ impl kernel::Module for VesperHost {
         })?);
         let watcher = Watcher::start(host.0.clone())?;
         carrier::publish(host.0.clone());
-        // The node that anybody but the operator may come to have opens last, when nothing can
-        // fail any more.
-        let control = KBox::pin_init(Device::register(c"vesper", host.0.clone()), GFP_KERNEL)?;
+        // Files can be opened when nothing can fail any more.
         let attach = KBox::pin_init(
-            Device::register(c"vesper-attach", host.0.clone()),
+            Device::register(c"vesper-attach", host.0.clone(), false),
             GFP_KERNEL,
         )?;
+        let control = KBox::pin_init(
+            Device::register(c"vesper", host.0.clone(), true),
+            GFP_KERNEL,
+        )?;
+        attach.admit();
         Ok(Self {
             _attach: attach,
             _control: control,

@@ -18,6 +18,10 @@ use kernel::{
     prelude::*,
     str::CStr,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         poll::PollTable,
         Arc,
         ArcBorrow, //
@@ -64,22 +68,30 @@ pub(crate) struct Device<T: Node> {
     #[pin]
     misc: Opaque<bindings::miscdevice>,
     context: Arc<T::Context>,
+    /// Files can be opened.
+    admits: Atomic<bool>,
 }
 
 // SAFETY: A miscdevice may be unregistered from any thread.
 unsafe impl<T: Node> Send for Device<T> {}
-// SAFETY: There are no methods.
+// SAFETY: The one method there is changes an atomic.
 unsafe impl<T: Node> Sync for Device<T> {}
 
 impl<T: Node> Device<T> {
-    /// Registers `/dev/<name>`, mode 0600. Files can be opened before this returns.
+    /// Registers `/dev/<name>`, mode 0600. Unless it `admits` at once, whoever opens it gets `ENODEV`
+    /// until [`Device::admit`] is called.
+    ///
+    /// Open files keep the module, but not if its initialisation fails: it is freed then, whoever
+    /// uses it. So nothing may fail any more behind what admits.
     pub(crate) fn register(
         name: &'static CStr,
         context: Arc<T::Context>,
+        admits: bool,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // First, because files may be opened as soon as the device is registered.
+            // First, because `open` may be called as soon as the device is registered.
             context,
+            admits: Atomic::new(admits),
             misc <- Opaque::try_ffi_init(move |slot: *mut bindings::miscdevice| {
                 let misc = bindings::miscdevice {
                     minor: bindings::MISC_DYNAMIC_MINOR as c_int,
@@ -96,6 +108,11 @@ impl<T: Node> Device<T> {
                 }
             }),
         }? Error)
+    }
+
+    /// Lets files be opened.
+    pub(crate) fn admit(&self) {
+        self.admits.store(true, Relaxed);
     }
 
     const FOPS: bindings::file_operations = bindings::file_operations {
@@ -130,8 +147,12 @@ impl<T: Node> Vtable<T> {
         let misc = unsafe { (*file).private_data }.cast::<Opaque<bindings::miscdevice>>();
         // SAFETY: It is that of a `Device<T>`.
         let device = unsafe { kernel::container_of!(misc, Device<T>, misc) };
-        // SAFETY: `context` was initialised before the device was registered.
-        let context = unsafe { &(*device).context };
+        // SAFETY: Both fields were initialised before the device was registered, and change only
+        // atomically or not at all.
+        let (context, admits) = unsafe { (&(*device).context, &(*device).admits) };
+        if !admits.load(Relaxed) {
+            return ENODEV.to_errno();
+        }
         match T::open(context.as_arc_borrow()) {
             Ok(node) => {
                 // SAFETY: The file is being opened. The reference is given back by `release`.
