@@ -84,7 +84,8 @@ pub(crate) struct Attachment {
     attaching: Mutex<()>,
     domain: SetOnce<Arc<Domain>>,
     /// Watches the process whose memory is lent: a descriptor that another one has, too, hides its
-    /// death.
+    /// death. The first that lends is the VMM. What others lend, if they do, stays pinned and
+    /// accounted to them, dead or alive, until the domain gives it back or ends.
     watch: SetOnce<MmWatch<Domain>>,
 }
 
