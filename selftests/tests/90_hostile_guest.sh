@@ -3,8 +3,8 @@
 # A guest that means harm: its kernel module takes the place of vesper_guest and
 # sends what a driver never would, between what is right. It harms nobody but
 # itself: another guest streams on and loses nothing, host and QEMU say nothing
-# but who broke the protocol, no page stays pinned, and the same guest works
-# with vesper_guest again.
+# but who broke the protocol, no page stays pinned, a device that is broken says so
+# until it is reset, and the same guest works with vesper_guest again.
 #
 # MESSAGES=n, SEED=n in the environment.
 # time-limit: 900
@@ -54,7 +54,7 @@ for cpu in 0 1; do
 	consume_into "$(relay_file vesper_seq $cpu)" "$VESPER_WORK/copy/stream$cpu" &
 	consumers+=($!)
 done
-guest_exec $EVIL "insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES" || fail "insmod"
+guest_exec $EVIL "insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES stay=1" || fail "insmod"
 drain &
 JOBS+=($!)
 ask &
@@ -79,6 +79,19 @@ note "fuzz: guest $(sed -n 's/^sent \([0-9]*\),.*/\1/p' <<<"$report") messages, 
 never=$(awk '/accepted/ && $1 != "ring" && ($3 == 0 || $5 == 0)' <<<"$report")
 [[ -z $never ]] || fail "never accepted or never refused: $never"
 
+resets=$(sed -n 's/^sent .*, resets \([0-9]*\),.*/\1/p' <<<"$report")
+((resets > 0)) || fail "the device never had to be reset"
+
+# Its last message broke the device, which it has left so.
+NEEDS_RESET=0x40
+status() { guest_exec $EVIL "cat /sys/bus/virtio/drivers/$1/virtio*/status"; }
+state() { vesper domains | awk -v name=$EVIL '$1 == name { print $2 }'; }
+(($(status vesper_hostile) & NEEDS_RESET)) || fail "the device says $(status vesper_hostile)"
+expect_eq "what the host says of the guest" "$(state)" broken
+expect_status 1 vesper load $EVIL "$SEQ"
+expect_match "a load, the cause" "$OUTPUT" 'broke the protocol'
+expect_match "a load, the remedy" "$OUTPUT" 'reset of the guest'
+
 # The well-behaved guest has lost nothing.
 cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy/"
 unload vesper_seq
@@ -88,6 +101,7 @@ babeltrace "$VESPER_WORK/copy" | seq_check 0=$((rounds * 10)) 1=$((rounds * 10))
 
 # Nothing stays: no page, no channel, no module.
 guest_exec $EVIL "rmmod vesper_hostile" || fail "rmmod"
+expect_eq "what the host says after the reset" "$(state)" attached
 expect_eq "pages still lent" "$(field_of $EVIL lent_pages)" 0
 expect_eq "QEMU's locked memory" \
 	"$(awk '/^VmLck:/ { print $2 }' "/proc/$("$TOP/env/guest-vm" pid $EVIL)/status")" 0
@@ -97,6 +111,8 @@ find "$RELAY"/$EVIL* -type f -exec cat {} + >/dev/null 2>&1
 guest_exec $EVIL "modprobe vesper_guest" || fail "modprobe vesper_guest"
 greeted() { vesper load $EVIL "$SEQ" n_subbufs=8; }
 wait_for 60 "the guest's own driver to be ready" greeted
+! (($(status vesper_guest) & NEEDS_RESET)) || fail "the device says $(status vesper_guest)"
+expect_eq "what the host says of a good driver" "$(state)" ready
 GUEST=$EVIL
 seq_write 0 5 urgent
 records() { (($(vesper cat "$EVIL/vesper_seq" --json | wc -l) == 5)); }

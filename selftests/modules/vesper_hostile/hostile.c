@@ -31,6 +31,10 @@ static ulong messages = 20000;
 module_param(messages, ulong, 0444);
 MODULE_PARM_DESC(messages, "how many to send");
 
+static bool stay;
+module_param(stay, bool, 0444);
+MODULE_PARM_DESC(stay, "break the device once more at the end, and leave it so");
+
 static const char * const kind_names[K_MAX] = {
 	"hello", "open", "metadata", "share", "unshare", "close", "result",
 	"goodbye", "fragment", "beat", "index", "panic", "loader", "ring",
@@ -65,6 +69,8 @@ static int send_all(void *data)
 	/* All is as if nothing had been. */
 	if (!h->error && hostile_up(h))
 		h->error = "a device that does not come up again at the end";
+	if (!h->error && stay)
+		hostile_offend(h);
 	WRITE_ONCE(done, true);
 	while (!kthread_should_stop())
 		msleep_interruptible(100);

@@ -126,6 +126,8 @@ void hostile_scribble_ring(struct hostile *h);
 /* One message, or one burst; the device may be broken after it. */
 void hostile_step(struct hostile *h);
 bool hostile_hello(struct hostile *h);
+/* One message, whole and in order but for this: it comes before any hello. */
+void hostile_offend(struct hostile *h);
 void hostile_mutate(struct hostile *h, struct element *e);
 
 /* memory.c */

@@ -287,6 +287,29 @@ bool hostile_hello(struct hostile *h)
 	return h->greeted;
 }
 
+void hostile_offend(struct hostile *h)
+{
+	struct element *e = message_new(h, K_GOODBYE, VIRTIO_VESPER_VQ_CONTROL,
+					sizeof(struct virtio_vesper_hdr));
+
+	if (!e) {
+		h->error = "no memory";
+		return;
+	}
+	e->waited = true;
+	sg_init_one(&h->sgs[0], e->out, e->out_len);
+	sg_init_one(&h->sgs[1], e->reply, REPLY_ROOM);
+	if (!hostile_post(h, e, 1, 1)) {
+		h->error = "a queue that is full from the beginning";
+		return;
+	}
+	hostile_kick(h, e->queue);
+	if (hostile_wait(h, e)) {
+		h->error = "a message before hello that was answered";
+		element_free(e);
+	}
+}
+
 static struct channel *any_channel(struct hostile *h)
 {
 	struct channel *c = &h->channels[PICK(h, MAX_CHANNELS)];
@@ -314,6 +337,8 @@ static void do_open(struct hostile *h)
 	c->nr_buffers = MAX_BUFFERS;
 	c->flags = PICK(h, 2) ? VIRTIO_VESPER_CHAN_CTF :
 		   PICK(h, 2) ? VIRTIO_VESPER_CHAN_FOREIGN : 0;
+	if (!(c->flags & VIRTIO_VESPER_CHAN_FOREIGN) && CHANCE(h, 3))
+		c->flags |= VIRTIO_VESPER_CHAN_OVERWRITE;
 	open = (void *)e->out;
 	open->flags = cpu_to_le32(c->flags);
 	open->subbuf_size = cpu_to_le32(c->subbuf_size);
