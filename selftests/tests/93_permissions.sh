@@ -108,17 +108,23 @@ END
 expect_eq "records, after all that" "$(vesper cat "$GUEST/vesper_seq" --json | wc -l)" 10
 unload vesper_seq
 
-# The rule that is installed with us, in the hands of the udev that runs, or of one that
-# is started here. Without it the nodes are the kernel's own.
+# The rule that is installed with us, in the hands of an udev of our own: one that runs
+# in this VM may have been told to know no groups. Without the rule the nodes are the
+# kernel's.
 RULE=60-vesper.rules
+UDEVD=/usr/lib/systemd/systemd-udevd
 udevadm verify "$TOP/host/$RULE" || fail "udev does not like the rule"
 mkdir -p /run/udev/rules.d
-started=
-if ! udevadm control --ping 2>/dev/null; then
-	/usr/lib/systemd/systemd-udevd >"$VESPER_WORK/udevd" 2>&1 &
-	started=$!
-	wait_for 20 "udev" udevadm control --ping
+before=()
+if pid=$(pgrep -xo systemd-udevd); then
+	mapfile -d '' before <"/proc/$pid/cmdline"
+	udevadm control --exit || fail "the udev that runs does not end"
+	ended() { ! grep -qs '^State:.[^ZX]' "/proc/$pid/status"; }
+	wait_for 20 "the udev that runs to end" ended
 fi
+$UDEVD >"$VESPER_WORK/udevd" 2>&1 &
+udevd=$!
+wait_for 20 "udev" udevadm control --ping
 nodes() { stat -c '%n %U %G %a' /dev/vesper-attach /dev/vesper; }
 again() { # Both nodes appear anew, and udev is done with them.
 	rmmod vesper_host || fail "rmmod vesper_host"
@@ -127,8 +133,9 @@ again() { # Both nodes appear anew, and udev is done with them.
 }
 end() {
 	rm -f "/run/udev/rules.d/$RULE"
-	udevadm control --reload
-	[[ -z $started ]] || kill $started
+	kill $udevd
+	wait $udevd
+	((${#before[@]} == 0)) || $UDEVD "${before[@]:1}"
 	restore
 	host_setup
 }
