@@ -32,8 +32,14 @@ record_stop() { # DIR
 	record_end "$1"
 }
 
-# Instead of unload_on_exit's: no recorder stays behind.
+# Instead of unload_on_exit's: no recorder stays behind, and of one that was in the way it is
+# said what it did last, and where it is.
 record_exit() {
+	local status=$?
+	((status == 0)) || [[ -z ${RECORDER:-} ]] || {
+		tail -n 3 "$VESPER_WORK"/*.log
+		cat "/proc/$RECORDER/stat" "/proc/$RECORDER/stack"
+	} 2>/dev/null
 	[[ -z ${RECORDER:-} ]] || kill -KILL "$RECORDER" 2>/dev/null
 	unload_all
 }
