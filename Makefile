@@ -113,7 +113,7 @@ soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; th
 	@env/soak $(MINUTES) $(T)
 
 bench: guest tools selftests ## what a record costs, for each group (T=...), beside ftrace
-	@env/host-vm --boot fast --name bench --timeout 1800 -- selftests/bench $(T)
+	@env/bench/run $(T)
 
 eval: guest tools selftests ## failover with Heartbeat, Pacemaker, VESPER, compared: results in OUT=build/eval; QUICK=1: three faults
 	@env/eval

@@ -3,24 +3,37 @@
  * Passes a probe point many times, or ends in an uncommon way. Runs in a guest, where
  * there are no libraries; a shell would start a process for each time.
  *
- * work connect COUNT PORT	asks for a connection to a port of 127.0.0.1
- * work exit COUNT		starts a process that ends
- * work readdir COUNT DIR	reads a directory, which may fail
+ * work connect COUNT PORT	asks for a connection to a port of 127.0.0.1, always with the
+ *				same socket
+ * work exit COUNT		starts a process that shares all it can, and ends
+ * work read COUNT SIZE FILE [direct]
+ *				reads on and on, or directly, always the first block
+ * work readdir COUNT DIR	reads an open directory, which may fail
+ * work signal COUNT		sends itself a signal that it takes
+ * work switch COUNT		hands a byte to another process and gets it back
  * work threads			ends with 3 in its first thread, then with 5 in another:
  *				what the parent gets is what the last one left
  * work group			ends with 7 by a thread that is not the first
+ *
+ * Those with a count print the nanoseconds that it took, and pass a mark before and behind
+ * it, at which an emulator may count (env/bench/counted.c).
  */
+#define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fail(const char *what)
@@ -29,53 +42,157 @@ static int fail(const char *what)
 	return 1;
 }
 
-static int do_connect(long count, const char *port)
+static long long now(void)
 {
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_port = htons(atoi(port)),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
+	struct timespec now;
 
-	while (count--) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000ll + now.tv_nsec;
+}
 
-		if (fd < 0)
-			return fail("socket");
-		if (connect(fd, (struct sockaddr *)&to, sizeof(to)) && errno != ECONNREFUSED)
-			return fail("connect");
-		close(fd);
-	}
+/* An instruction without an effect, known by its operand. */
+static void mark(void)
+{
+	asm volatile(".byte 0x0f, 0x1f, 0x80; .ascii \"vesp\"" : : : "memory");
+}
+
+struct work {
+	long count;
+	/* Returns what has failed, or NULL. */
+	const char *(*once)(struct work *work);
+	int fd, other_fd;
+	size_t size;
+	off_t at, step;
+	char *buffer;
+	struct sockaddr_in to;
+};
+
+static int measured(struct work *work)
+{
+	/* Once for the caches. */
+	const char *failed = work->once(work);
+	long long began;
+	long left;
+
+	began = now();
+	mark();
+	for (left = work->count; left && !failed; left--)
+		failed = work->once(work);
+	mark();
+	if (failed)
+		return fail(failed);
+	printf("%lld\n", now() - began);
 	return 0;
 }
 
-static int do_exit(long count)
+static const char *connect_once(struct work *work)
 {
-	while (count--) {
-		pid_t pid = vfork();
+	if (connect(work->fd, (struct sockaddr *)&work->to, sizeof(work->to)) &&
+	    errno != ECONNREFUSED)
+		return "connect";
+	return NULL;
+}
 
-		if (!pid)
-			_exit(0);
-		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
-			return fail("vfork");
-	}
+static int do_connect(struct work *work, const char *port)
+{
+	work->to.sin_family = AF_INET;
+	work->to.sin_port = htons(atoi(port));
+	work->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	work->once = connect_once;
+	work->fd = socket(AF_INET, SOCK_STREAM, 0);
+	return work->fd < 0 ? fail("socket") : measured(work);
+}
+
+static int end(void *unused)
+{
+	(void)unused;
 	return 0;
 }
 
-static int do_readdir(long count, const char *dir)
+static const char *exit_once(struct work *work)
+{
+	static char stack[16384] __attribute__((aligned(16)));
+	int flags = CLONE_VM | CLONE_VFORK | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | SIGCHLD;
+	pid_t pid = clone(end, stack + sizeof(stack), flags, NULL);
+
+	(void)work;
+	return pid < 0 || waitpid(pid, NULL, 0) != pid ? "clone" : NULL;
+}
+
+static const char *read_once(struct work *work)
+{
+	if (pread(work->fd, work->buffer, work->size, work->at) != (ssize_t)work->size)
+		return "read";
+	work->at += work->step;
+	return NULL;
+}
+
+/* Directly: always the same block. */
+static int do_read(struct work *work, const char *size, const char *file, bool direct)
+{
+	work->size = atol(size);
+	work->step = direct ? 0 : work->size;
+	work->once = read_once;
+	work->fd = open(file, direct ? O_RDONLY | O_DIRECT : O_RDONLY);
+	if (work->fd < 0 || posix_memalign((void **)&work->buffer, 4096, work->size))
+		return fail(file);
+	return measured(work);
+}
+
+static const char *readdir_once(struct work *work)
 {
 	char entries[4096];
 
-	while (count--) {
-		int fd = open(dir, O_RDONLY | O_DIRECTORY);
+	if (lseek(work->fd, 0, SEEK_SET))
+		return "lseek";
+	while (syscall(SYS_getdents64, work->fd, entries, sizeof(entries)) > 0)
+		;
+	return NULL;
+}
 
-		if (fd < 0)
-			return fail(dir);
-		while (syscall(SYS_getdents64, fd, entries, sizeof(entries)) > 0)
+static int do_readdir(struct work *work, const char *dir)
+{
+	work->once = readdir_once;
+	work->fd = open(dir, O_RDONLY | O_DIRECTORY);
+	return work->fd < 0 ? fail(dir) : measured(work);
+}
+
+static void take(int signal)
+{
+	(void)signal;
+}
+
+static const char *signal_once(struct work *work)
+{
+	(void)work;
+	return kill(getpid(), SIGUSR1) ? "kill" : NULL;
+}
+
+static const char *switch_once(struct work *work)
+{
+	char byte = 0;
+
+	return write(work->fd, &byte, 1) != 1 || read(work->other_fd, &byte, 1) != 1 ?
+	       "pipe" : NULL;
+}
+
+static int do_switch(struct work *work)
+{
+	int there[2], back[2];
+	char byte;
+
+	if (pipe(there) || pipe(back))
+		return fail("pipe");
+	if (!fork()) {
+		close(there[1]);
+		while (read(there[0], &byte, 1) == 1 && write(back[1], &byte, 1) == 1)
 			;
-		close(fd);
+		_exit(0);
 	}
-	return 0;
+	work->once = switch_once;
+	work->fd = there[1];
+	work->other_fd = back[0];
+	return measured(work);
 }
 
 static void *last(void *unused)
@@ -117,13 +234,27 @@ static int do_threads(void *(*other)(void *), int code)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
+	struct work work = { .count = argc > 2 ? atol(argv[2]) : 0 };
 
 	if (argc == 4 && !strcmp(what, "connect"))
-		return do_connect(atol(argv[2]), argv[3]);
-	if (argc == 3 && !strcmp(what, "exit"))
-		return do_exit(atol(argv[2]));
+		return do_connect(&work, argv[3]);
+	if (argc == 3 && !strcmp(what, "exit")) {
+		work.once = exit_once;
+		return measured(&work);
+	}
+	if (argc == 5 && !strcmp(what, "read"))
+		return do_read(&work, argv[3], argv[4], false);
+	if (argc == 6 && !strcmp(what, "read") && !strcmp(argv[5], "direct"))
+		return do_read(&work, argv[3], argv[4], true);
 	if (argc == 4 && !strcmp(what, "readdir"))
-		return do_readdir(atol(argv[2]), argv[3]);
+		return do_readdir(&work, argv[3]);
+	if (argc == 3 && !strcmp(what, "signal")) {
+		signal(SIGUSR1, take);
+		work.once = signal_once;
+		return measured(&work);
+	}
+	if (argc == 3 && !strcmp(what, "switch"))
+		return do_switch(&work);
 	if (argc == 2 && !strcmp(what, "threads"))
 		return do_threads(last, 3);
 	if (argc == 2 && !strcmp(what, "group"))
