@@ -10,13 +10,15 @@
  *				reads on and on, or directly, always the first block
  * work readdir COUNT DIR	reads an open directory, which may fail
  * work signal COUNT		sends itself a signal that it takes
+ * work spin COUNT		nothing, in two million instructions
  * work switch COUNT		hands a byte to another process and gets it back
  * work threads			ends with 3 in its first thread, then with 5 in another:
  *				what the parent gets is what the last one left
  * work group			ends with 7 by a thread that is not the first
  *
- * Those with a count print the nanoseconds that it took, and pass a mark before and behind
- * it, at which an emulator may count (env/bench/counted.c).
+ * Those with a count print the nanoseconds that it took and how often CPUs' timers ticked
+ * meanwhile, and pass a mark before and behind it, at which an emulator may count
+ * (env/bench/counted.c).
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -56,6 +58,31 @@ static void mark(void)
 	asm volatile(".byte 0x0f, 0x1f, 0x80; .ascii \"vesp\"" : : : "memory");
 }
 
+/* Of all CPUs, since the kernel began; -1 if it does not say. */
+static long ticks(void)
+{
+	char line[1024], *at, *next;
+	FILE *file = fopen("/proc/interrupts", "r");
+	long sum = -1;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		at = strstr(line, "LOC:");
+		if (!at)
+			continue;
+		sum = 0;
+		for (at += 4;; at = next) {
+			long count = strtol(at, &next, 10);
+
+			if (next == at)
+				break;
+			sum += count;
+		}
+	}
+	if (file)
+		fclose(file);
+	return sum;
+}
+
 struct work {
 	long count;
 	/* Returns what has failed, or NULL. */
@@ -71,17 +98,17 @@ static int measured(struct work *work)
 {
 	/* Once for the caches. */
 	const char *failed = work->once(work);
-	long long began;
-	long left;
+	long ticked = ticks(), left;
+	long long began = now(), took;
 
-	began = now();
 	mark();
 	for (left = work->count; left && !failed; left--)
 		failed = work->once(work);
 	mark();
+	took = now() - began;
 	if (failed)
 		return fail(failed);
-	printf("%lld\n", now() - began);
+	printf("%lld %ld\n", took, ticks() - ticked);
 	return 0;
 }
 
@@ -168,6 +195,15 @@ static const char *signal_once(struct work *work)
 	return kill(getpid(), SIGUSR1) ? "kill" : NULL;
 }
 
+static const char *spin_once(struct work *work)
+{
+	long left = 1000000;
+
+	(void)work;
+	asm volatile("1: dec %0; jnz 1b" : "+r"(left) : : "cc");
+	return NULL;
+}
+
 static const char *switch_once(struct work *work)
 {
 	char byte = 0;
@@ -251,6 +287,10 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(what, "signal")) {
 		signal(SIGUSR1, take);
 		work.once = signal_once;
+		return measured(&work);
+	}
+	if (argc == 3 && !strcmp(what, "spin")) {
+		work.once = spin_once;
 		return measured(&work);
 	}
 	if (argc == 3 && !strcmp(what, "switch"))
