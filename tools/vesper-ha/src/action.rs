@@ -72,10 +72,16 @@ impl Actor {
         dry_run: bool,
     ) -> Self {
         let journal = Arc::new(journal);
-        let (node, writer) = (config.cluster.node.clone(), Arc::clone(&journal));
+        let node = config.cluster.node.clone();
+        let (pacemaker, writer) = (Pacemaker { node }, Arc::clone(&journal));
+        let asked = pacemaker.clone();
         let set = move |name: &str, value: Option<&str>| match dry_run {
             true => Ok(format!("dry run: {name} is not touched")),
-            false => Pacemaker { node: node.clone() }.set(name, value),
+            false => pacemaker.set(name, value),
+        };
+        let has = move |name: &str| match dry_run {
+            true => Ok(true),
+            false => asked.has(name),
         };
         let tell = move |said: &str, lines: Vec<Line>| {
             log(said);
@@ -90,7 +96,7 @@ impl Actor {
             device: device.to_owned(),
             latches,
             dry_run,
-            attributes: Attributes::new(Box::new(set), Box::new(tell)),
+            attributes: Attributes::new(Box::new(set), Box::new(has), Box::new(tell)),
             spared: Mutex::default(),
         }
     }

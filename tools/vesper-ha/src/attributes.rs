@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Attributes of this node, as they are to be and as the cluster has them. One thread
-//! for each that has to change: what was wanted last is what stays, and a cluster that
-//! gives no answer is asked until it does.
+//! that is wanted: what was wanted last is what stays, and a cluster that gives no answer
+//! is asked until it does. They are transient for the cluster, which forgets them with its
+//! next start: so it is asked from time to time whether it still has what it was given.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,8 +16,13 @@ use crate::journal::Line;
 /// Between two attempts, at first and at last.
 const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
+/// Between two questions whether an attribute is still there.
+const KEEP: Duration = Duration::from_secs(5);
+
 /// Sets an attribute or, without a value, deletes it.
 pub type Set = dyn Fn(&str, Option<&str>) -> Result<String, Failure> + Send + Sync;
+/// Whether the cluster has an attribute, with whatever value.
+pub type Has = dyn Fn(&str) -> Result<bool, Failure> + Send + Sync;
 /// What is told when an attribute is as it is to be: a sentence, and what was to be
 /// written down then.
 pub type Tell = dyn Fn(&str, Vec<Line>) + Send + Sync;
@@ -28,7 +34,9 @@ struct Inner {
     slots: Mutex<BTreeMap<String, Slot>>,
     moved: Condvar,
     set: Box<Set>,
+    has: Box<Has>,
     tell: Box<Tell>,
+    keep: Duration,
 }
 
 #[derive(Default)]
@@ -51,12 +59,18 @@ impl Slot {
 
 impl Attributes {
     /// None is wanted yet.
-    pub fn new(set: Box<Set>, tell: Box<Tell>) -> Self {
+    pub fn new(set: Box<Set>, has: Box<Has>, tell: Box<Tell>) -> Self {
+        Self::asking(set, has, tell, KEEP)
+    }
+
+    fn asking(set: Box<Set>, has: Box<Has>, tell: Box<Tell>, keep: Duration) -> Self {
         Self(Arc::new(Inner {
             slots: Mutex::default(),
             moved: Condvar::new(),
             set,
+            has,
             tell,
+            keep,
         }))
     }
 
@@ -73,6 +87,7 @@ impl Attributes {
             let (inner, name) = (Arc::clone(&self.0), name.to_owned());
             thread::spawn(move || inner.work(&name));
         }
+        self.0.moved.notify_all();
     }
 
     /// Waits for so long until an attribute is as it is wanted; says how that went.
@@ -106,7 +121,7 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets an attribute until it is what is wanted.
+    /// Sees to an attribute until nobody wants it any more, and it is taken back.
     fn work(&self, name: &str) {
         let mut pause = PAUSES[0];
         loop {
@@ -131,20 +146,53 @@ impl Inner {
                 true => std::mem::take(&mut slot.lines),
                 false => Vec::new(),
             };
-            slot.busy = !settled;
-            let said = slot.said.clone();
+            slot.busy = !settled || slot.wanted.is_some();
+            let (said, over) = (slot.said.clone(), !slot.busy);
             drop(slots);
             if is_new || settled {
                 (self.tell)(&said, lines);
             }
             self.moved.notify_all();
-            if settled {
+            if over {
                 return;
             }
             if failed {
                 thread::sleep(pause);
                 pause = PAUSES[1].min(pause * 2);
+            } else if settled {
+                self.attend(name);
+                pause = PAUSES[0];
             }
+        }
+    }
+
+    /// Returns when an attribute that is set is to be another, or is there no more. A
+    /// cluster that gives no answer may have lost it, and it does no harm to set it again.
+    fn attend(&self, name: &str) {
+        loop {
+            let is_so =
+                |slots: &mut BTreeMap<String, Slot>| slots.get(name).is_some_and(Slot::is_settled);
+            let waited = self
+                .moved
+                .wait_timeout_while(self.slots(), self.keep, is_so);
+            let (slots, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(slots);
+            if !waited.timed_out() {
+                return;
+            }
+            let text = match (self.has)(name) {
+                Ok(true) => continue,
+                Ok(false) => format!("{name} is gone, as after a start of the cluster"),
+                Err(Failure::Again(text) | Failure::Final(text)) => text,
+            };
+            let mut slots = self.slots();
+            let Some(slot) = slots.get_mut(name) else {
+                return;
+            };
+            slot.is = None;
+            slot.said.clone_from(&text);
+            drop(slots);
+            return (self.tell)(&text, Vec::new());
         }
     }
 }
@@ -171,6 +219,7 @@ mod tests {
                     _ => Ok(text(name, value)),
                 },
             ),
+            Box::new(|_| Ok(true)),
             Box::new(move |_, new| *lines.lock().unwrap() += new.len()),
         );
         let line = || Line::Note {
@@ -197,6 +246,7 @@ mod tests {
                 seen.lock().unwrap().clone_from(&text);
                 Ok(text)
             }),
+            Box::new(|_| Ok(true)),
             Box::new(|_, _| {}),
         );
         for n in 0..100 {
@@ -205,5 +255,70 @@ mod tests {
         attributes.want("x", None, Vec::new());
         assert_eq!(attributes.wait("x", PATIENCE), Ok("x=-".into()));
         assert_eq!(*state.lock().unwrap(), "x=-");
+    }
+
+    /// A cluster that starts: it has forgotten all, and does not answer at first.
+    #[derive(Default)]
+    struct Cluster {
+        has: Option<String>,
+        silent: usize,
+        set: usize,
+    }
+
+    #[test]
+    fn what_a_cluster_forgets_is_set_again_while_it_is_wanted() {
+        let cluster = Arc::new(Mutex::new(Cluster::default()));
+        let (setting, asked) = (Arc::clone(&cluster), Arc::clone(&cluster));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let attributes = Attributes::asking(
+            Box::new(move |name, value| {
+                let mut cluster = setting.lock().unwrap();
+                cluster.has = value.map(str::to_owned);
+                cluster.set += 1;
+                Ok(text(name, value))
+            }),
+            Box::new(move |_| {
+                let mut cluster = asked.lock().unwrap();
+                let silent = cluster.silent.checked_sub(1);
+                cluster.silent = silent.unwrap_or(0);
+                match silent {
+                    Some(_) => Err(Failure::Again("away".into())),
+                    None => Ok(cluster.has.is_some()),
+                }
+            }),
+            Box::new(move |said, _| tell.lock().unwrap().push(said.to_owned())),
+            Duration::from_millis(5),
+        );
+        let end = Instant::now() + PATIENCE;
+        let wait_for = |count: usize| loop {
+            let cluster = cluster.lock().unwrap();
+            if cluster.set == count && cluster.has.is_some() {
+                break;
+            }
+            assert!(Instant::now() < end && cluster.set <= count, "{count}");
+            drop(cluster);
+            thread::sleep(Duration::from_millis(1));
+        };
+        attributes.want("x", Some("1"), Vec::new());
+        wait_for(1);
+        // It is there, and is not set again and again.
+        thread::sleep(Duration::from_millis(50));
+        wait_for(1);
+        cluster.lock().unwrap().has = None;
+        wait_for(2);
+        // It may be lost to a cluster that does not answer.
+        cluster.lock().unwrap().silent = 1;
+        wait_for(3);
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=1".into()));
+        attributes.want("x", None, Vec::new());
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=-".into()));
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(cluster.lock().unwrap().set, 4);
+        let told = told.lock().unwrap().join("; ");
+        assert!(told.contains("x=1; x is gone, as after a start of the cluster; x=1; away; x=1"));
+        // And once more, by a thread of its own.
+        attributes.want("x", Some("2"), Vec::new());
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=2".into()));
     }
 }

@@ -13,6 +13,9 @@ const CALL: Duration = Duration::from_secs(20);
 /// Of a program's output, what is kept: the state of a cluster is the longest.
 const OUTPUT: u64 = 8 << 20;
 
+/// How the tools end if there is no such object.
+const NO_SUCH: i32 = 105;
+
 /// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
@@ -39,8 +42,7 @@ impl Pacemaker {
             CALL,
         )
         .map_err(retry)?;
-        // No such object.
-        if found.code == Some(105) {
+        if found.code == Some(NO_SUCH) {
             return Err(Failure::Final(format!(
                 "the cluster has no resource '{resource}': name that of the guest in [guests.*]"
             )));
@@ -103,6 +105,19 @@ impl Pacemaker {
         }
     }
 
+    /// Whether an attribute of this node is set, to whatever.
+    pub fn has(&self, name: &str) -> Result<bool, Failure> {
+        let node = self.node()?;
+        let mut command = Command::new("attrd_updater");
+        command.args(["--name", name, "--node", &node, "--query"]);
+        let found = run(&mut command, CALL).map_err(retry)?;
+        match found.code {
+            Some(0) => Ok(is_set(&found.out)),
+            Some(NO_SUCH) => Ok(false),
+            _ => Err(Failure::Again(found.text())),
+        }
+    }
+
     fn node(&self) -> Result<String, Failure> {
         if let Some(node) = &self.node {
             return Ok(node.clone());
@@ -159,6 +174,13 @@ fn element<'a>(xml: &'a str, name: &str, key: &str, value: &str) -> Option<(&'a 
         }
     }
     None
+}
+
+/// Whether there is a value in what `attrd_updater` says of an attribute of one node.
+fn is_set(found: &str) -> bool {
+    found
+        .split_once(" value=\"")
+        .is_some_and(|(_, value)| !value.starts_with('"'))
 }
 
 fn retry(text: String) -> Failure {
@@ -261,6 +283,15 @@ mod tests {
         assert!(ask("d").contains("maintenance"));
         assert_eq!(ask("e"), "again: resource 'e' runs nowhere");
         assert!(ask("x").contains("no resource 'x'"));
+    }
+
+    #[test]
+    fn attributes() {
+        assert!(is_set(
+            "name=\"#health-vesper\" host=\"node1\" value=\"red\"\n"
+        ));
+        assert!(!is_set("name=\"x\" host=\"node1\" value=\"\"\n"));
+        assert!(!is_set(""));
     }
 
     #[test]
