@@ -8,8 +8,11 @@
  *	hang	all CPUs do nothing for so many milliseconds, interrupts off;
  *		read, it gives the wall clock when the last time began
  *	stuck	one CPU does
+ *	halt	all CPUs are halted for good, interrupts off: nothing but a
+ *		reset gets them out of that
  */
 #include <linux/compiler.h>
+#include <linux/cpumask.h>
 #include <linux/debugfs.h>
 #include <linux/delay.h>
 #include <linux/err.h>
@@ -71,6 +74,19 @@ static int vesper_fault_hung_at(void *data, u64 *value)
 	return 0;
 }
 
+static int vesper_fault_halted(void *data)
+{
+	/* An NMI ends it, but for a moment. */
+	for (;;)
+		native_halt();
+	return 0;
+}
+
+static noinline int vesper_fault_halt(void *data, u64 value)
+{
+	return stop_machine(vesper_fault_halted, NULL, cpu_online_mask);
+}
+
 static noinline int vesper_fault_stuck(void *data, u64 ms)
 {
 	unsigned long flags;
@@ -86,6 +102,7 @@ static noinline int vesper_fault_stuck(void *data, u64 ms)
 DEFINE_DEBUGFS_ATTRIBUTE(hang_fops, vesper_fault_hung_at, vesper_fault_hang,
 			 "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(stuck_fops, NULL, vesper_fault_stuck, "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(halt_fops, NULL, vesper_fault_halt, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(oops_fops, NULL, vesper_fault_oops, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(spin_fops, NULL, vesper_fault_spin, "%llu\n");
 
@@ -98,6 +115,7 @@ static int __init vesper_fault_init(void)
 	debugfs_create_file_unsafe("spin", 0200, dir, NULL, &spin_fops);
 	debugfs_create_file_unsafe("hang", 0600, dir, NULL, &hang_fops);
 	debugfs_create_file_unsafe("stuck", 0200, dir, NULL, &stuck_fops);
+	debugfs_create_file_unsafe("halt", 0200, dir, NULL, &halt_fops);
 	return 0;
 }
 module_init(vesper_fault_init);
