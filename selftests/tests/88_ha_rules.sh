@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 300
+# time-limit: 360
 # The rules that are shipped, in a dry run, while all goes wrong in a guest for real: each
 # finds what it is there for, and none finds a shutdown.
 # kernel-log: ha3 * (BUG: kernel NULL|Oops|blocked for more than|Kernel panic|Call Trace|Memory cgroup out of memory|rcu.*(stall|detected)|soft lockup|clocksource)
@@ -110,6 +110,10 @@ found "file system remounted read-only" fs remount_read_only
 fault() { guest_exec ha3 "(sleep 0.2; echo $2 >/sys/kernel/debug/vesper_fault/$1) >/dev/null 2>&1 &"; }
 fault oops 8
 found "oops" panic oops
+guest_exec ha3 "echo 1 >/proc/sys/kernel/watchdog_thresh"
+fault spin 9
+found "soft lock-up" panic soft_lockup
+guest_exec ha3 "echo 10 >/proc/sys/kernel/watchdog_thresh"
 vesper heartbeat ha3 --threshold 500ms --period 50ms >/dev/null || fail "cannot set the heartbeat"
 fault hang 3000
 found "guest hangs" guest hung
