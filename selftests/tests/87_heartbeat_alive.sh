@@ -1,12 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # No guest is accused that is idle, busy, paused by its VMM, stopped with its VMM, or
-# short of time; and what it is instead is told.
+# short of time; and what it is instead is told. To beat, a guest sends no message.
 . lib/vesper.sh
 . lib/heartbeat.sh
 pid=$("$TOP/env/guest-vm" pid "$GUEST")
 hogs=()
+# Messages of guests, which their VMMs hand over by VESPER_IOC_MESSAGE.
+TRACE=/sys/kernel/tracing/instances/heartbeat
+[[ -d ${TRACE%/*} ]] || mount -t tracefs none "${TRACE%/*/*}" || fail "cannot mount tracefs"
+mkdir "$TRACE" || fail "no trace"
+echo 'cmd == 0xc030b501 || cmd == 0xffffffffc030b501' >"$TRACE/events/syscalls/sys_enter_ioctl/filter"
+messages() { grep -c 'sys_ioctl(' "$TRACE/trace"; }
 end() {
+	rmdir "$TRACE"
 	((${#hogs[@]} == 0)) || kill "${hogs[@]}" 2>/dev/null
 	kill -CONT "$pid"
 	guest_qmp "$GUEST" '{"execute": "cont"}' >/dev/null
@@ -24,6 +31,14 @@ note "beats of an idle guest in 3 s: $(($(heartbeat beats) - before))"
 
 guest_busy 0 1
 wait_for 20 "it to be busy" says alive
+before=$(heartbeat beats)
+echo 1 >"$TRACE/events/syscalls/sys_enter_ioctl/enable"
+more_beats() { (($(heartbeat beats) >= before + 20)); }
+wait_for 60 "twenty beats" more_beats
+expect_eq "messages meanwhile" "$(messages)" 0
+still_works
+(($(messages) > 0)) || fail "messages are not seen"
+echo 0 >"$TRACE/events/syscalls/sys_enter_ioctl/enable"
 before=$(heartbeat beats)
 sleep 3
 expect_match "busy" "$(heartbeat state)" '^alive$'
