@@ -113,8 +113,10 @@ fn judge_mark(
         guest: guest.to_owned(),
         id: latch.boot_id,
     };
-    // The daemon may not run, and the guest may have booted since.
-    match domains.iter().any(|domain| Boot::of(domain) == failed) {
+    // The daemon may not run, and the guest may have booted since. Of a guest whose driver
+    // was never there no boot is known, and the next one is not to be blamed for it.
+    let is_it = |domain: &vesper_domain| !failed.id.is_empty() && Boot::of(domain) == failed;
+    match domains.iter().any(is_it) {
         true => (
             Err(Error::Latched(format!("{}: {}", latch.rule, latch.cause))),
             None,
@@ -154,6 +156,13 @@ mod tests {
         assert_eq!(fails(no_device()), (false, true));
         latches.set("web1", &latch("2")).unwrap();
         assert_eq!(fails(Ok(vec![domain])), (false, false));
+        // A guest that ended before its driver came, and is started again.
+        let starting = vesper_domain {
+            boot_id: [0; 16],
+            ..domain
+        };
+        latches.set("web1", &latch("")).unwrap();
+        assert_eq!(fails(Ok(vec![starting])), (false, false));
         std::fs::write(dir.path().join("web1.latch"), "rubbish").unwrap();
         assert_eq!(fails(Ok(vec![domain])), (false, true));
     }
