@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # vesper record: what babeltrace2 reads in the trace is what the guest wrote, by
-# number, over many laps; what the guest counted as lost, also behind the last
-# packet; in overwrite mode all but the packets that the host counted as lapped;
+# number, over many laps, and whose it is; what the guest counted as lost, also behind
+# the last packet; in overwrite mode all but the packets that the host counted as lapped;
 # and a full disk ends it with nothing taken that is not written.
 . lib/record.sh
 unload_on_exit vesper_seq
@@ -31,7 +31,15 @@ record_end "$DIR.laps"
 babeltrace "$DIR.laps" | seq_check 0=$((BURST * ROUNDS)) 1=$((BURST * ROUNDS)) || fail "records"
 expect_eq "vesper's own decoder, records" \
 	"$(vesper cat --from "$DIR.laps/$GUEST/vesper_seq" --json | wc -l)" $((2 * BURST * ROUNDS))
-grep -q "domain = \"$GUEST\";" "$DIR.laps/$GUEST/vesper_seq/metadata" || fail "no domain in the trace"
+# Whose they are: what babeltrace2 finds in the environment of the trace.
+origin() { # NAME
+	trace_details "$DIR.laps" >"$VESPER_WORK/origin" || return
+	sed -nE '/Environment/,$s/^ +'"$1"': (.*)$/\1/p' "$VESPER_WORK/origin" | sort -u
+}
+expect_eq "domain in the trace" "$(origin domain)" "$GUEST"
+expect_eq "module in the trace" "$(origin module)" vesper_seq
+expect_eq "boot id in the trace" "$(origin boot_id)" \
+	"$(guest_exec "$GUEST" "cat /proc/sys/kernel/random/boot_id")"
 [[ ! -e $RELAY/$GUEST/vesper_seq ]] || wait_for 20 "the files to go" test ! -e "$RELAY/$GUEST/vesper_seq"
 
 # Records are lost before the recorder comes, and again when it has to stand still,
