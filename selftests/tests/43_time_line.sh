@@ -5,7 +5,8 @@
 # takes the request, and is done with it. These four come in this order, again and
 # again: causes before effects, there and back, and so one reader must find them in
 # a trace of all three, although the guests' wall clocks are wrong by years, and so must
-# who looks at all three with `vesper cat`. The time between cause and effect, where it was
+# who looks at all three with `vesper cat`; who follows sees the host's clock as it is
+# set meanwhile. The time between cause and effect, where it was
 # shortest, bounds the error either way; the middle of the two is the error as measured.
 . lib/record.sh
 . lib/host_domain.sh
@@ -100,17 +101,46 @@ for name in $shared $OTHER; do
 done
 
 # What is on the screen: the host's wall clock, for all three.
+shown() {
+	grep 'what="vesper_seq"' "$VESPER_WORK/shown" | sed -nE '
+		s/^([0-9-]+) ([0-9:]+)\.[0-9]+ host\/any .* which="(C[38])" whose="([^"]*)".*/\1T\2 host:\3:\4/p
+		s/^([0-9-]+) ([0-9:]+)\.[0-9]+ ([^ ]+)\/any .*unload_(request|done)".*/\1T\2 \3:\4/p'
+}
 watch
 from=$(date -u +%FT%T)
 causes 2
 to=$(date -u +%FT%T)
 unwatch
 vesper cat --utc host $shared $OTHER >"$VESPER_WORK/shown" 2>"$VESPER_WORK/said" || fail "cat: $(<"$VESPER_WORK/said")"
-grep 'what="vesper_seq"' "$VESPER_WORK/shown" | sed -nE '
-	s/^([0-9-]+) ([0-9:]+)\.[0-9]+ host\/any .* which="(C[38])" whose="([^"]*)".*/\1T\2 host:\3:\4/p
-	s/^([0-9-]+) ([0-9:]+)\.[0-9]+ ([^ ]+)\/any .*unload_(request|done)".*/\1T\2 \3:\4/p' >"$VESPER_WORK/order"
+shown >"$VESPER_WORK/order"
 in_order "$VESPER_WORK/order"
 while read -r at what; do
 	[[ ! $at < $from && ! $at > $to ]] || fail "$what is said to be at $at, and was from $from to $to"
 done <"$VESPER_WORK/order"
 note "vesper cat shows the same order, from $from to $to"
+
+# Who follows, while the host's clock is an hour ahead: by that, and not by what it was.
+watch
+vesper cat --utc --follow host $shared $OTHER >"$VESPER_WORK/shown" 2>"$VESPER_WORK/said" &
+FOLLOWER=$!
+causes 1
+followed() { [[ $(shown | wc -l) == "$1" ]]; }
+wait_for 20 "the records of before" followed 8
+ahead() { date -s "@$(($(date +%s) + $1))" >/dev/null || fail "date"; }
+ahead 3600
+trap 'ahead -3600; kill $FOLLOWER; end' EXIT
+# It looks at the clock each second at the least.
+sleep 3
+from=$(date -u +%FT%T)
+causes 1
+wait_for 20 "the records of after" followed 16
+to=$(date -u +%FT%T)
+ahead -3600
+trap end EXIT
+unwatch
+wait "$FOLLOWER" || fail "cat --follow: $(<"$VESPER_WORK/said")"
+shown | tail -n 8 >"$VESPER_WORK/order"
+while read -r at what; do
+	[[ ! $at < $from && ! $at > $to ]] || fail "$what is said to be at $at, and was from $from to $to"
+done <"$VESPER_WORK/order"
+note "vesper cat --follow goes with the host's clock, from $from to $to"

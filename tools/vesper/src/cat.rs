@@ -156,8 +156,9 @@ impl Module {
         let symbols = Symbols::load(files.metadata_path(), target)?;
         let metadata = symbols.metadata();
         let origin = lookup.origin(domain, Some(&metadata));
-        let label = Label::new(domain, name, &metadata, &origin);
-        Ok((Self::new(files, symbols, label), lookup.describe(&origin)))
+        let time = lookup.describe(&origin);
+        let label = Label::new(domain, name, &metadata, origin);
+        Ok((Self::new(files, symbols, label), time))
     }
 
     fn new(files: ModuleFiles, symbols: Symbols, label: Label) -> Self {

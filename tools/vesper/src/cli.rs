@@ -261,6 +261,8 @@ pub struct Cat {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub from: Option<PathBuf>,
     /// Go on as records arrive, until the module is unloaded.
+    ///
+    /// Times follow the host's wall clock if that is set meanwhile.
     #[arg(short, long)]
     pub follow: bool,
     /// Output for programs.

@@ -14,10 +14,11 @@ use vesper_ctf::merge::Refill;
 use super::{show_all, Line, Module, Session, CHUNK};
 use crate::error::{Error, Result};
 use crate::sys;
+use crate::timeline::{Counter, Reading};
 
 /// How long to wait before looking for Ctrl-C, new files, and removed ones.
 const TICK_MS: u16 = 200;
-/// How often to look for files of CPUs that have come up.
+/// How often to look for files of CPUs that have come up, and what the host's wall clock shows.
 const RESCAN: Duration = Duration::from_secs(1);
 /// Taken from one file before the others have their turn.
 const BATCH: usize = 1 << 20;
@@ -57,6 +58,7 @@ impl<W: Write> Session<'_, W> {
             let all_ended = self.modules.iter().all(|module| module.files.all_ended());
             if quiet || scanned.elapsed() >= RESCAN || all_ended {
                 scanned = Instant::now();
+                self.read_clock();
                 // Order matters: files that are new when all others have ended
                 // are found here, before that is looked at.
                 let mut over = true;
@@ -73,6 +75,18 @@ impl<W: Write> Session<'_, W> {
             }
         }
         self.finish()
+    }
+
+    /// The host's wall clock may have been set, or goes at another rate: from here on times are
+    /// what it shows now. One reading is for all modules, so that it does not change their order.
+    fn read_clock(&mut self) {
+        let [by_tsc, by_clock] = [Counter::Tsc, Counter::Monotonic].map(Reading::now);
+        for module in &mut self.modules {
+            module.label.set_clock(|counter| match counter {
+                Counter::Tsc => by_tsc,
+                Counter::Monotonic => by_clock,
+            });
+        }
     }
 
     /// Waits until there is something to be read; says in which modules' files.

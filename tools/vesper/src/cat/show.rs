@@ -18,6 +18,7 @@ use crate::error::Result;
 use crate::json::write_line;
 use crate::record::Origin;
 use crate::time;
+use crate::timeline::{Counter, Reading};
 
 /// Where the records of a module come from, and when.
 pub(super) struct Label {
@@ -26,11 +27,13 @@ pub(super) struct Label {
     boot_id: String,
     /// Times are on the wall clock of this.
     pub(super) clock: Clock,
+    /// Where that comes from, if it is known.
+    origin: Option<Origin>,
 }
 
 impl Label {
     /// A module on this host.
-    pub(super) fn new(domain: &str, module: &str, metadata: &Metadata, origin: &Origin) -> Self {
+    pub(super) fn new(domain: &str, module: &str, metadata: &Metadata, origin: Origin) -> Self {
         Self {
             domain: domain.to_owned(),
             module: module.to_owned(),
@@ -38,6 +41,7 @@ impl Label {
             clock: origin
                 .guess()
                 .map_or_else(|| metadata.clock(), |block| block.clock),
+            origin: Some(origin),
         }
     }
 
@@ -48,6 +52,19 @@ impl Label {
             module: env(metadata, &["module"]),
             boot_id: env(metadata, &["boot_id"]),
             clock: metadata.clock(),
+            origin: None,
+        }
+    }
+
+    /// Goes by the host's wall clock as it is now, where that is what times are on; `now` is it,
+    /// beside each counter of the host.
+    pub(super) fn set_clock(&mut self, now: impl FnOnce(Counter) -> Reading) {
+        let clock = self
+            .origin
+            .as_ref()
+            .and_then(|origin| origin.clock_now(now));
+        if let Some(clock) = clock {
+            self.clock = clock;
         }
     }
 }

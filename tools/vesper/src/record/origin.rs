@@ -81,6 +81,15 @@ impl Origin {
         }
     }
 
+    /// The clock by the host's wall clock as it is now, which somebody may have set meanwhile;
+    /// `now` reads it beside a counter of the host. `None` if it does not come from there.
+    pub(crate) fn clock_now(&self, now: impl FnOnce(Counter) -> Reading) -> Option<Clock> {
+        match &self.time {
+            Time::Host(counter, ..) => Some(self.block(Some(&now(*counter)))?.clock),
+            Time::Guest(_) => None,
+        }
+    }
+
     /// The clock, by the host's clocks as they are at the end, too.
     pub(crate) fn measure(&self) -> Option<ClockBlock> {
         match &self.time {
@@ -123,5 +132,32 @@ mod tests {
         assert_eq!(parse_uuid(text), Some(vesper_ctf::writer::UUID));
         assert_eq!(parse_uuid(&text[1..]), None);
         assert_eq!(parse_uuid(b"x0111213-1415-1617-1819-1a1b1c1d1e1f"), None);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set() {
+        let at = |cycles: u64, nanoseconds| Reading {
+            cycles,
+            nanoseconds,
+            error: 0,
+        };
+        let mut origin = Origin {
+            domain: "d".into(),
+            host: "h".into(),
+            time_line: [0; 16],
+            time: Time::Host(Counter::Tsc, Scaling::HOST, at(1_000, 50_000)),
+            clock: Some(Clock::anchored("TSC", 1_000_000_000, 0, 0)),
+            boot_id: None,
+        };
+        let shown = |clock: Clock| clock.nanoseconds(2_000);
+        let before = origin.clock_now(|_| at(1_500, 50_500));
+        assert_eq!(before.map(shown), Some(51_000));
+        // An hour back, and forth.
+        for step in [-3_600_000_000_000, 3_600_000_000_000] {
+            let after = origin.clock_now(|_| at(1_500, 50_500 + step));
+            assert_eq!(after.map(shown), Some(51_000 + step));
+        }
+        origin.time = Time::Guest("");
+        assert!(origin.clock_now(|_| at(0, 0)).is_none());
     }
 }
