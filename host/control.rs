@@ -413,8 +413,8 @@ fn wait(domain: &Domain, id: u32, timeout_ms: u32) -> Result<KBox<Outcome>> {
 }
 
 /// What is told of a domain's modules: those loaded from here, and those that only show channels.
-fn module_entries(domain: &Domain) -> Result<KVec<bindings::vesper_module>> {
-    let mut entries: KVec<bindings::vesper_module> = KVec::new();
+fn module_entries(domain: &Domain) -> Result<KVVec<bindings::vesper_module>> {
+    let mut entries: KVVec<bindings::vesper_module> = KVVec::new();
     // The desk is a leaf lock: memory is got before it is taken.
     let room = domain.desk().lock().loader.modules().len();
     entries.reserve(room.saturating_add(8), GFP_KERNEL)?;
@@ -425,6 +425,7 @@ fn module_entries(domain: &Domain) -> Result<KVec<bindings::vesper_module>> {
             status: known.status,
             image_len: u64::from(known.image_len),
             loaded_ns: known.loaded_ns,
+            text: *known.text,
             ..pin_init::zeroed()
         };
         // What was added meanwhile waits for the next call.

@@ -12,7 +12,8 @@ use crate::{
         VESPER_MAX_MESSAGE,
         VESPER_MODULE_LIVE,
         VESPER_MODULE_LOADING,
-        VESPER_MODULE_UNLOADING, //
+        VESPER_MODULE_UNLOADING,
+        VESPER_TEXT_LEN, //
     },
     message::{
         self,
@@ -106,8 +107,10 @@ impl Request {
     }
 }
 
+/// A sentence, terminated.
+type Text = [u8; VESPER_TEXT_LEN as usize];
+
 /// What is known of a module.
-#[derive(Clone, Copy)]
 pub(crate) struct Known {
     /// Its name.
     pub(crate) name: [u8; NAME_LEN],
@@ -119,6 +122,8 @@ pub(crate) struct Known {
     pub(crate) image_len: u32,
     /// Wall clock of the load.
     pub(crate) loaded_ns: u64,
+    /// What it has to say. Beside the list, which would be long with it.
+    pub(crate) text: KBox<Text>,
     /// The request under way on it.
     request: u32,
 }
@@ -240,6 +245,7 @@ impl Loader {
             return Err(EBUSY);
         }
         self.modules.reserve(1, GFP_KERNEL)?;
+        let text = KBox::new([0; VESPER_TEXT_LEN as usize], GFP_KERNEL_ACCOUNT)?;
         let image_len = image.image_len;
         let id = self.enqueue(module, Want::Load(Some(image)), answer)?;
         self.modules.push(
@@ -249,6 +255,7 @@ impl Loader {
                 status: 0,
                 image_len,
                 loaded_ns: 0,
+                text,
                 request: id,
             },
             GFP_KERNEL,
@@ -432,19 +439,27 @@ impl Loader {
             Some(at) if gone && self.modules[at].state == VESPER_MODULE_LIVE => {
                 let _ = self.modules.remove(at);
             }
+            Some(at) if outcome.status == 0 && self.modules[at].state != VESPER_MODULE_LOADING => {
+                *self.modules[at].text = outcome.text;
+            }
             None if outcome.status == 0
                 && outcome.module[0] != 0
                 && self.modules.len() < MAX_MODULES =>
             {
+                // Without memory it can't be unloaded from here, and is none the worse for it.
+                let Ok(text) = KBox::new(outcome.text, GFP_KERNEL_ACCOUNT) else {
+                    return;
+                };
                 let known = Known {
                     name: outcome.module,
                     state: VESPER_MODULE_LIVE,
                     status: 0,
                     image_len: 0,
                     loaded_ns: 0,
+                    text,
                     request: 0,
                 };
-                // Without memory it can't be unloaded from here, and is none the worse for it.
+                // As above.
                 let _ = self.modules.push(known, GFP_KERNEL_ACCOUNT);
             }
             _ => {}
@@ -472,6 +487,8 @@ impl Loader {
         module.state = VESPER_MODULE_LIVE;
         module.status = outcome.status;
         if !unload {
+            // With a status of 0 the sentence is not of a failure, but of what it does without.
+            *module.text = outcome.text;
             module.loaded_ns = real_ns();
             if free {
                 module.name = outcome.module;

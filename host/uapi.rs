@@ -40,7 +40,7 @@ plain! {
     vesper_vcpus: 16,
     vesper_info: 64,
     vesper_domain: 464,
-    vesper_module: 128,
+    vesper_module: 384,
     vesper_buffer: 208,
     vesper_list: 88,
     vesper_load: 456,

@@ -170,6 +170,17 @@ int test_load_abandoned(void)
 		 0);
 	CHECK_EQ(list_modules(modules, 4), 1);
 	CHECK_EQ(modules[0].state, VESPER_MODULE_LIVE);
+	CHECK(!modules[0].text[0]);
+
+	/* What it has to say later, and no more. */
+	CHECK_EQ(vmm_news(&vmm, VIRTIO_VESPER_STAGE_PROBE, "mod", "a point"),
+		 0);
+	CHECK_EQ(list_modules(modules, 4), 1);
+	CHECK(!strcmp((char *)modules[0].text, "a point"));
+	CHECK_EQ(vmm_news(&vmm, VIRTIO_VESPER_STAGE_KERNEL, "mod", ""), 0);
+	CHECK_EQ(list_modules(modules, 4), 1);
+	CHECK(!modules[0].text[0]);
+	CHECK_EQ(modules[0].state, VESPER_MODULE_LIVE);
 
 	start_load(&r, "more", image, sizeof(image), "", 0);
 	CHECK(loader_message(&vmm, VIRTIO_VESPER_L_LOAD, msg, sizeof(msg),

@@ -50,8 +50,8 @@ static void fill_head(struct vmm *vmm, void *msg, size_t len, __u16 type)
 		hdr->id = vmm->next_id++;
 }
 
-int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
-		__u32 *value)
+static int control(struct vmm *vmm, void *msg, size_t len, __u16 type,
+		   __u32 *value)
 {
 	struct virtio_vesper_reply reply = {};
 	struct vesper_message m = {
@@ -62,7 +62,6 @@ int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
 		.reply = (uintptr_t)&reply,
 	};
 
-	fill_head(vmm, msg, len, type);
 	if (ioctl(vmm->fd, VESPER_IOC_MESSAGE, &m))
 		return -1;
 	if (m.reply_len != sizeof(reply) || reply.hdr.type != type ||
@@ -74,6 +73,13 @@ int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
 	if (value)
 		*value = reply.value;
 	return reply.status;
+}
+
+int vmm_control(struct vmm *vmm, void *msg, size_t len, __u16 type,
+		__u32 *value)
+{
+	fill_head(vmm, msg, len, type);
+	return control(vmm, msg, len, type, value);
 }
 
 int vmm_notify_raw(struct vmm *vmm, void *msg, size_t len, __u16 type)
@@ -188,6 +194,19 @@ int vmm_result(struct vmm *vmm, __u32 id, __u32 status, __u32 stage,
 	snprintf((char *)msg.text, sizeof(msg.text), "%s", text);
 	return vmm_control(vmm, &msg, sizeof(msg), VIRTIO_VESPER_C_RESULT,
 			   NULL);
+}
+
+int vmm_news(struct vmm *vmm, __u32 stage, const char *module, const char *text)
+{
+	struct virtio_vesper_result msg = {
+		.hdr.type = VIRTIO_VESPER_C_RESULT,
+		.hdr.len = sizeof(msg),
+		.stage = stage,
+	};
+
+	snprintf((char *)msg.module, sizeof(msg.module), "%s", module);
+	snprintf((char *)msg.text, sizeof(msg.text), "%s", text);
+	return control(vmm, &msg, sizeof(msg), VIRTIO_VESPER_C_RESULT, NULL);
 }
 
 int vmm_notify(struct vmm *vmm, __u32 channel, __u32 buffer)

@@ -44,6 +44,8 @@ int vmm_buffer_msg(struct vmm *vmm, __u16 type, __u32 channel,
 		   __u32 buffer);
 int vmm_result(struct vmm *vmm, __u32 id, __u32 status, __u32 stage,
 	       const char *module, const char *text);
+/* A result that answers none: the module is there, and says @text. */
+int vmm_news(struct vmm *vmm, __u32 stage, const char *module, const char *text);
 int vmm_notify(struct vmm *vmm, __u32 channel, __u32 buffer);
 int vmm_lend(struct vmm *vmm, __u64 cookie, __u32 channel,
 	     __u32 buffer, __u32 first, __u32 nr_pages,

@@ -273,6 +273,8 @@ struct vesper_domain {
  *	  one is NAME@N in both
  * @state: VESPER_MODULE_*
  * @status: errno value of the last failed request on it, or 0
+ * @text: what it has to say, in the guest's words, as long as it holds: a point
+ *	  that is not attached, and why; empty if there is nothing
  */
 struct vesper_module {
 	__u8 name[VESPER_NAME_LEN];
@@ -283,6 +285,7 @@ struct vesper_module {
 	__u64 image_len;
 	__u64 loaded_ns;	/* wall clock of the load */
 	__u64 reserved[4];
+	__u8 text[VESPER_TEXT_LEN];
 };
 
 #define VESPER_MODULE_LOADING	1

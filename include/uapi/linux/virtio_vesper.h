@@ -323,8 +323,9 @@ struct virtio_vesper_share {
  *
  * @hdr.id repeats the request's, which is never 0. With 0 it answers none, but
  * tells what became of a module without the host's doing: @status 0, @module was
- * loaded for the host before this hello, and is there; ENOENT, it went, by
- * somebody in the guest.
+ * loaded for the host, is there, and has to say @text, or nothing, in place of
+ * what it had to say before (once for each such module after a hello, and whenever
+ * that changes); ENOENT, it went, by somebody in the guest.
  */
 struct virtio_vesper_result {
 	struct virtio_vesper_hdr hdr;

@@ -69,6 +69,9 @@ pub enum Command {
     Probes(Probes),
 
     /// List the modules that were loaded into guests.
+    ///
+    /// Below the table is what they have to say: which of their points are not
+    /// attached, and why, as it is now.
     List(List),
 
     /// Unload a module from a guest.

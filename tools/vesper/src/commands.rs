@@ -232,11 +232,13 @@ struct ModuleJson {
     channels: u32,
     image_bytes: u64,
     loaded: Option<String>,
+    remark: String,
 }
 
 /// `vesper list`.
 pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -> Result<()> {
     let (mut rows, mut objects) = (Vec::new(), Vec::new());
+    let mut remarks = Vec::new();
     for domain in scope(host, args.domain.as_deref())? {
         let modules = match host.modules(&domain) {
             // It went away while we were listing the others.
@@ -255,6 +257,7 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
                     channels: module.channels,
                     image_bytes: module.image_len,
                     loaded,
+                    remark: lossy(&module.text),
                 });
                 continue;
             }
@@ -270,6 +273,13 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
                 loaded_at(module),
                 error,
             ]);
+            if !text(&module.text).is_empty() {
+                remarks.push(format!(
+                    "{domain}/{}: {}",
+                    shown(&module.name),
+                    shown(&module.text)
+                ));
+            }
         }
     }
     if args.json.json {
@@ -283,7 +293,11 @@ pub fn list(host: &Host<impl Control>, args: &cli::List, out: &mut impl Write) -
         "LOADED",
         "LAST ERROR",
     ];
-    Ok(table::write(out, heading, &rows)?)
+    table::write(out, heading, &rows)?;
+    for remark in remarks {
+        writeln!(out, "{remark}")?;
+    }
+    Ok(())
 }
 
 #[derive(Serialize)]

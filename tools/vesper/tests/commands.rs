@@ -116,6 +116,9 @@ impl Control for Fake {
         module.state = bindings::VESPER_MODULE_LIVE;
         module.channels = 1;
         module.loaded_ns = 1_700_000_000_123_456_789;
+        if text(domain) == b"web1" {
+            module.text = field("point 'x' waits for module y\x1b[31m");
+        }
         Ok(vec![module])
     }
 
@@ -293,6 +296,12 @@ fn lists() {
     assert!(all
         .lines()
         .any(|l| l.starts_with("web1 ") && l.contains(" live ")));
+    // Behind the table, harmless to a terminal.
+    let remarks: Vec<_> = all.lines().skip(3).collect();
+    assert_eq!(
+        remarks,
+        ["web1/signal: point 'x' waits for module y\\x1b[31m"]
+    );
     let (cause, remedy, code) = fails(fake(), &["list", "nowhere"]);
     assert_eq!(cause, "there is no domain 'nowhere'");
     assert_eq!(remedy, "there are: db, web1");
@@ -300,6 +309,7 @@ fn lists() {
     let one = ok(&["list", "web1", "--json"]);
     let line: serde_json::Value = serde_json::from_str(&one).unwrap();
     assert_eq!(line[0]["loaded"], "2023-11-14T22:13:20.123456789Z");
+    assert_eq!(line[0]["remark"], "point 'x' waits for module y\u{1b}[31m");
 }
 
 #[test]
