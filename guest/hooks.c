@@ -194,6 +194,6 @@ void vesper_remark(const struct module *owner, const char *fmt, ...)
 	if (!text)
 		return;
 	pr_warn("vesper: %s: %s\n", owner ? owner->name : "?", text);
-	vesper_guest_remark(text);
+	vesper_guest_remark(owner ? owner->name : "", text);
 	kfree(text);
 }

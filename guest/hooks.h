@@ -25,6 +25,6 @@ struct tracepoint *vesper_helper_tracepoint_find(void *tp_module,
 						 const char *name);
 
 /* In probe/remark.rs. */
-void vesper_guest_remark(const char *text);
+void vesper_guest_remark(const char *owner, const char *text);
 
 #endif

@@ -41,6 +41,7 @@ use kernel::{
 mod explain;
 mod image;
 mod job;
+mod news;
 mod policy;
 mod run;
 mod transfer;
@@ -50,6 +51,10 @@ use job::{
     Job,
     Jobs,
     Name, //
+};
+pub(crate) use news::{
+    changed,
+    withdraw, //
 };
 pub(crate) use policy::Policy;
 use run::{
@@ -116,6 +121,12 @@ impl Loader {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// Has the host told what modules have to say when that changes, until [`withdraw`]. Once in the
+    /// life of the module.
+    pub(crate) fn publish(&self) -> Result {
+        news::publish(self.jobs.clone())
     }
 
     /// What the administrator lets the host load.
@@ -312,6 +323,8 @@ impl Loader {
                 };
                 this.jobs.remove(&ours);
                 this.report(ours.generation, id, &outcome);
+                // What was said meanwhile had to wait for that.
+                changed();
             })
             .inspect_err(|_| self.jobs.remove(&job))
         });

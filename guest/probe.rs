@@ -9,6 +9,7 @@
 
 use kernel::prelude::*;
 
+mod awaited;
 mod capi;
 mod channel;
 mod choice;
@@ -20,6 +21,7 @@ mod points;
 mod registry;
 mod remark;
 mod spec;
+pub(crate) mod standing;
 mod store;
 mod symbols;
 mod text;
@@ -38,7 +40,10 @@ impl Probes {
     /// Gets the API ready. Called once, by the module, before a probe can be loaded.
     pub(crate) fn new() -> Result<Self> {
         // SAFETY: As below.
-        unsafe { remark::init() };
+        unsafe {
+            remark::init();
+            standing::init();
+        }
         Ok(Self {
             // SAFETY: Called once, by the module's own `init`, before which no module that uses its
             // symbols can be loaded.

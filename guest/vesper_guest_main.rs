@@ -56,6 +56,7 @@ struct Parts {
 impl Drop for Parts {
     fn drop(&mut self) {
         self.guest.drain();
+        loader::withdraw();
         listener::withdraw();
     }
 }
@@ -69,7 +70,8 @@ impl kernel::Module for VesperGuest {
         let listener = Arc::pin_init(listener::Listener::new(comm.clone()), GFP_KERNEL)?;
         let loader = loader::Loader::new(comm.clone(), listener.clone())?;
         let foreign = foreign::Foreign::new(comm.clone())?;
-        let guest = guest::Guest::new(comm, listener.clone(), loader, foreign)?;
+        let guest = guest::Guest::new(comm, listener.clone(), loader.clone(), foreign)?;
+        loader.publish()?;
         listener::publish(listener);
         let parts = Parts { guest };
         Ok(Self {

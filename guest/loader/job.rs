@@ -2,9 +2,11 @@
 
 //! Requests that have come whole, and the modules that came of them.
 
+use super::explain;
 use crate::{
     abi, bindings,
     comm::Comm,
+    probe::standing,
     sys::{
         completion::Completion,
         module::Module,
@@ -94,6 +96,19 @@ impl Job {
     }
 }
 
+/// A module that was loaded for the host.
+struct Loaded {
+    name: Name,
+    /// What the host was last told that it has to say.
+    told: KVec<u8>,
+}
+
+impl Loaded {
+    fn name(&self) -> &[u8] {
+        abi::name(&self.name).unwrap_or(&[])
+    }
+}
+
 /// The jobs that are not done, and the modules that were loaded for the host.
 ///
 /// The locks are held for a moment only; under `jobs` come those of the jobs.
@@ -103,7 +118,7 @@ pub(super) struct Jobs {
     #[pin]
     jobs: Mutex<KVec<Arc<Job>>>,
     #[pin]
-    loaded: Mutex<KVec<Name>>,
+    loaded: Mutex<KVec<Loaded>>,
 }
 
 impl Jobs {
@@ -178,26 +193,52 @@ impl Jobs {
         loaded
             .iter()
             .find(|entry| {
-                let known = entry.split(|&c| c == 0).next().unwrap_or(&[]);
+                let known = entry.name();
                 known.len() == name.len() && known.iter().zip(name).all(|(a, b)| same(a, b))
             })
-            .copied()
+            .map(|entry| entry.name)
+    }
+
+    /// Whether a request on that module is being carried out.
+    fn is_busy(&self, name: &Name) -> bool {
+        let jobs = self.jobs.lock();
+        jobs.iter().any(
+            |job| matches!(&*job.state.lock(), State::Begun { module: Some(m), .. } if m == name),
+        )
     }
 }
 
 impl Jobs {
-    /// Tells the host whether a module that was loaded for it is there. Process context.
+    /// The host is being told what module `name` has to say now. Process context.
+    pub(super) fn note_told(&self, name: &Name) {
+        let told = standing::text(abi::name(name).unwrap_or(&[]));
+        let mut loaded = self.loaded.lock();
+        if let Some(entry) = loaded.iter_mut().find(|entry| entry.name == *name) {
+            entry.told = told;
+        }
+    }
+
+    /// Tells the host whether a module that was loaded for it is there, and what it has to say.
+    /// Process context.
     pub(super) fn tell(&self, name: Name) {
-        let there = self.loaded.lock().iter().any(|other| *other == name);
-        let status = if there {
-            0
+        self.note_told(&name);
+        let (status, said) = {
+            let loaded = self.loaded.lock();
+            match loaded.iter().find(|entry| entry.name == name) {
+                Some(entry) => (0, explain::said(&entry.told)),
+                None => (ENOENT.to_errno().unsigned_abs(), explain::Text::none()),
+            }
+        };
+        let stage = if said.as_str().is_empty() {
+            bindings::VIRTIO_VESPER_STAGE_KERNEL
         } else {
-            ENOENT.to_errno().unsigned_abs()
+            bindings::VIRTIO_VESPER_STAGE_PROBE
         };
         let news = bindings::virtio_vesper_result {
             status: status.to_le(),
-            stage: bindings::VIRTIO_VESPER_STAGE_KERNEL.to_le(),
+            stage: stage.to_le(),
             module: name,
+            text: said.field(),
             ..Zeroable::zeroed()
         };
         match self.comm.news(news) {
@@ -207,11 +248,31 @@ impl Jobs {
         }
     }
 
+    /// Tells the host of the modules that have something else to say than they had. Those with a
+    /// request under way are left for later. Process context.
+    pub(super) fn tell_changes(&self) {
+        let mut at = 0usize;
+        loop {
+            let changed = {
+                let loaded = self.loaded.lock();
+                let Some(entry) = loaded.get(at) else {
+                    return;
+                };
+                let changed = *entry.told != *standing::text(entry.name());
+                changed.then_some(entry.name)
+            };
+            if let Some(name) = changed.filter(|name| !self.is_busy(name)) {
+                self.tell(name);
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+
     /// Tells the host of every module that was loaded for it before. Process context.
     pub(super) fn tell_all(&self) {
         let mut at = 0usize;
         loop {
-            let name = self.loaded.lock().get(at).copied();
+            let name = self.loaded.lock().get(at).map(|entry| entry.name);
             let Some(name) = name else {
                 return;
             };
@@ -231,7 +292,11 @@ impl OnModule for Jobs {
             return Err(EKEYREJECTED);
         }
         let name = field(module.name().to_bytes());
-        self.loaded.lock().push(name, GFP_KERNEL)?;
+        let entry = Loaded {
+            name,
+            told: KVec::new(),
+        };
+        self.loaded.lock().push(entry, GFP_KERNEL)?;
         if let State::Begun { module, .. } = &mut *job.state.lock() {
             *module = Some(name);
         }
@@ -239,11 +304,12 @@ impl OnModule for Jobs {
     }
 
     fn going(&self, module: &Module) {
+        standing::forget(module.name());
         let name = field(module.name().to_bytes());
         let known = {
             let mut loaded = self.loaded.lock();
             let before = loaded.len();
-            loaded.retain(|other| *other != name);
+            loaded.retain(|other| other.name != name);
             loaded.len() != before
         };
         // What a request comes to is reported by its thread. Here and not later: a module of the

@@ -103,6 +103,8 @@ impl Loader {
         });
         trace::load_done(job.id, &module, &result);
         let refusal = self.listener.take_refusal();
+        // What is said from here on is told when the answer has been given.
+        self.jobs.note_told(&module);
         let remarks = listening.map_or(KVec::new(), Listening::end);
         match (result, refusal) {
             // The module lives with it, so it is loaded.

@@ -382,7 +382,7 @@ pub(crate) unsafe extern "C" fn vesper_hook_attach(
     let attached = unsafe { spec.as_ref() }
         .ok_or(EINVAL)
         // SAFETY: By the contract above, which is that of `attach`.
-        .and_then(|spec| unsafe { hook::Spec::new(spec).attach(data) })
+        .and_then(|spec| unsafe { hook::Spec::new(spec).attach(None, data) })
         .and_then(|hook| Ok(KBox::new(hook, GFP_KERNEL)?));
     match attached {
         Ok(hook) => KBox::into_raw(hook).cast(),

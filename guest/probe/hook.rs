@@ -2,12 +2,20 @@
 
 //! Hooks of probes, of every kind, found by the names that a kernel may have for the place.
 
+use super::{
+    awaited::{
+        self,
+        Awaited, //
+    },
+    standing::Whose, //
+};
 use crate::{
     bindings,
     sys::{
         function::{
             Function,
-            Handler, //
+            Handler,
+            Handlers, //
         },
         module_tracepoint,
         tracepoint, //
@@ -30,17 +38,17 @@ use kernel::{
 /// Something that is attached. Dropping it detaches it, and waits until it runs nowhere.
 pub(crate) enum Hook {
     Tracepoint(#[allow(dead_code)] tracepoint::Attached), // For its drop.
-    Module(module_tracepoint::Attached),
+    Module(#[allow(dead_code)] module_tracepoint::Attached),
     Function(#[allow(dead_code)] Function),
     Source(#[allow(dead_code)] Source),
+    Awaited(Awaited),
 }
 
 impl Hook {
-    /// The module that it waits for, if it does.
-    pub(crate) fn awaited(&self) -> Option<&CStr> {
-        match self {
-            Self::Module(hook) => hook.awaited(),
-            _ => None,
+    /// Says that it waits for a module, if it does.
+    pub(crate) fn say_if_waiting(&self) {
+        if let Self::Awaited(hook) = self {
+            hook.say_if_waiting();
         }
     }
 }
@@ -98,12 +106,17 @@ impl<'a> Spec<'a> {
         BStr::from_bytes(unsafe { CStr::from_char_ptr(self.raw.names) }.to_bytes())
     }
 
-    /// Attaches it. Process context. Errors as of `vesper_hook_attach()`.
+    /// Attaches it, for the point `of` a module if it is one's. Process context. Errors as of
+    /// `vesper_hook_attach()`.
     ///
     /// # Safety
     ///
     /// Its handlers fit what they are at, and may be called with `data` until the result is dropped.
-    pub(crate) unsafe fn attach(&self, data: *mut c_void) -> Result<Hook> {
+    pub(crate) unsafe fn attach(
+        &self,
+        of: Option<(&CStr, &CStr)>,
+        data: *mut c_void,
+    ) -> Result<Hook> {
         if self.raw.flags & !bindings::VESPER_HOOK_ELSE != 0 {
             return Err(EINVAL);
         }
@@ -114,7 +127,7 @@ impl<'a> Spec<'a> {
         let mut error = ENOENT;
         for name in self.names().split(|&c| c == b'|') {
             // SAFETY: By the contract above.
-            match unsafe { self.attach_to(name, data) } {
+            match unsafe { self.attach_to(name, of, data) } {
                 Ok(hook) => return Ok(hook),
                 // That a place is there and can't be probed says more than that another is not.
                 Err(ENOENT) => (),
@@ -127,59 +140,98 @@ impl<'a> Spec<'a> {
     /// # Safety
     ///
     /// As for [`attach`](Self::attach).
-    unsafe fn attach_to(&self, name: &[u8], data: *mut c_void) -> Result<Hook> {
-        let text = |bytes| CString::try_from_fmt(fmt!("{}", BStr::from_bytes(bytes)));
-        let handler = NonNull::new(self.raw.handler);
-        // SAFETY: That the handlers fit is the contract above; the kind says their type.
-        unsafe {
-            match self.raw.kind {
-                bindings::VESPER_HOOK_TRACEPOINT => {
-                    let handler = handler.ok_or(EINVAL)?;
-                    if let Some(at) = name.iter().position(|&c| c == b':') {
-                        let (module, name) = name.split_at(at);
-                        let name = name.get(1..).ok_or(EINVAL)?;
-                        let (module, name) = (text(module)?, text(name)?);
-                        let waiting = module_tracepoint::Attached::new(
-                            Some(module),
-                            CString::try_from_fmt(fmt!("{}", &*name))?,
-                            handler,
-                            data,
-                        )?;
-                        if waiting.awaited().is_none() {
-                            return Ok(Hook::Module(waiting));
-                        }
-                        // What is built in never comes.
-                        return match tracepoint::Attached::new(&name, handler, data) {
-                            Err(ENOENT) => Ok(Hook::Module(waiting)),
-                            attached => attached.map(Hook::Tracepoint),
-                        };
-                    }
-                    let name = text(name)?;
-                    match tracepoint::Attached::new(&name, handler, data) {
-                        Err(ENOENT) => module_tracepoint::Attached::new(None, name, handler, data)
-                            .map(Hook::Module),
-                        attached => attached.map(Hook::Tracepoint),
-                    }
+    unsafe fn attach_to(
+        &self,
+        name: &[u8],
+        of: Option<(&CStr, &CStr)>,
+        data: *mut c_void,
+    ) -> Result<Hook> {
+        if let Some(at) = name.iter().position(|&c| c == b':') {
+            let (module, own) = name.split_at(at);
+            let whose = match of {
+                Some((of, point)) => Some(Whose::new(of, point, name)?),
+                None => None,
+            };
+            let spec = awaited::Spec {
+                module: text(module)?,
+                name: text(own.get(1..).ok_or(EINVAL)?)?,
+                whose,
+            };
+            // SAFETY: By the contract above.
+            return unsafe { self.attach_in_module(spec, data) };
+        }
+        let name = text(name)?;
+        if self.raw.kind == bindings::VESPER_HOOK_TRACEPOINT {
+            let handler = NonNull::new(self.raw.handler).ok_or(EINVAL)?;
+            // SAFETY: That the handlers fit is the contract above; the kind says their type.
+            return unsafe {
+                match tracepoint::Attached::new(&name, handler, data) {
+                    Err(ENOENT) => module_tracepoint::Attached::new(None, name, handler, data)
+                        .map(Hook::Module),
+                    attached => attached.map(Hook::Tracepoint),
                 }
-                bindings::VESPER_HOOK_KPROBE => {
-                    Function::kprobe(text(name)?, function(handler.ok_or(EINVAL)?), data)
-                        .map(Hook::Function)
-                }
-                bindings::VESPER_HOOK_FPROBE => {
-                    let exit = NonNull::new(self.raw.exit);
-                    if handler.is_none() && exit.is_none() {
-                        return Err(EINVAL);
-                    }
-                    Function::fprobe(
-                        text(name)?,
-                        handler.and_then(|handler| function(handler)),
-                        exit.and_then(|exit| function(exit)),
-                        data,
-                    )
-                    .map(Hook::Function)
-                }
-                _ => Err(EINVAL),
+            };
+        }
+        // SAFETY: By the contract above.
+        unsafe { self.handlers(data) }?
+            .attach(&name)
+            .map(Hook::Function)
+    }
+
+    /// At a tracepoint or function of the module that is named, which may be built in.
+    ///
+    /// # Safety
+    ///
+    /// As for [`attach`](Self::attach).
+    unsafe fn attach_in_module(&self, spec: awaited::Spec, data: *mut c_void) -> Result<Hook> {
+        if self.raw.kind != bindings::VESPER_HOOK_TRACEPOINT {
+            // SAFETY: By the contract above.
+            let handlers = unsafe { self.handlers(data) }?;
+            return Awaited::function(spec, handlers).map(Hook::Awaited);
+        }
+        let handler = NonNull::new(self.raw.handler).ok_or(EINVAL)?;
+        let (module, name) = (
+            CString::try_from(&*spec.module)?,
+            CString::try_from(&*spec.name)?, //
+        );
+        let waiting =
+            // SAFETY: That the handler fits is the contract above, and the kind says its type.
+            unsafe { module_tracepoint::Attached::new(Some(module), name, handler, data) }?;
+        if !waiting.is_attached() {
+            // What is built in never comes.
+            // SAFETY: As above.
+            match unsafe { tracepoint::Attached::new(&spec.name, handler, data) } {
+                Err(ENOENT) => (),
+                attached => return attached.map(Hook::Tracepoint),
             }
+        }
+        Awaited::tracepoint(spec, waiting).map(Hook::Awaited)
+    }
+
+    /// What is to be put at a function. Fails with `EINVAL` if it is not for one.
+    ///
+    /// # Safety
+    ///
+    /// As for [`attach`](Self::attach).
+    unsafe fn handlers(&self, data: *mut c_void) -> Result<Handlers> {
+        let (entry, exit) = (
+            NonNull::new(self.raw.handler),
+            NonNull::new(self.raw.exit), //
+        );
+        let kprobe = match self.raw.kind {
+            bindings::VESPER_HOOK_KPROBE if entry.is_some() => true,
+            bindings::VESPER_HOOK_FPROBE if entry.is_some() || exit.is_some() => false,
+            _ => return Err(EINVAL),
+        };
+        // SAFETY: Of these kinds both are handlers of a function; that they fit, and may be called,
+        // is the contract above.
+        unsafe {
+            Ok(Handlers::new(
+                kprobe,
+                entry.and_then(|entry| function(entry)),
+                exit.filter(|_| !kprobe).and_then(|exit| function(exit)),
+                data,
+            ))
         }
     }
 
@@ -201,6 +253,10 @@ impl<'a> Spec<'a> {
         to_result(unsafe { begin(data) })?;
         Ok(Hook::Source(Source { end, data }))
     }
+}
+
+fn text(bytes: &[u8]) -> Result<CString> {
+    CString::try_from_fmt(fmt!("{}", BStr::from_bytes(bytes)))
 }
 
 /// # Safety

@@ -57,7 +57,11 @@ impl<'a> Point<'a> {
     /// # Safety
     ///
     /// As for [`Points::attach`].
-    unsafe fn attach(&self, data: *mut c_void) -> Result<KVec<Hook>, (Option<Spec<'a>>, Error)> {
+    unsafe fn attach(
+        &self,
+        owner: &CStr,
+        data: *mut c_void,
+    ) -> Result<KVec<Hook>, (Option<Spec<'a>>, Error)> {
         let mut attached = KVec::with_capacity(self.hooks.len(), GFP_KERNEL)
             .map_err(|e| (None, Error::from(e)))?;
         // That of the hook that the next may stand in for.
@@ -71,7 +75,7 @@ impl<'a> Point<'a> {
                 _ => (),
             }
             // SAFETY: By the contract above.
-            match unsafe { spec.attach(data) } {
+            match unsafe { spec.attach(Some((owner, self.name)), data) } {
                 Ok(hook) => {
                     failed = None;
                     attached
@@ -126,11 +130,11 @@ impl Points {
         {
             let point = point(raw);
             // SAFETY: By the contract above.
-            match unsafe { point.attach(data) } {
+            match unsafe { point.attach(owner, data) } {
                 Ok(attached) => {
                     any = true;
-                    for module in attached.iter().filter_map(Hook::awaited) {
-                        waits(owner, point.name, module);
+                    for hook in &attached {
+                        hook.say_if_waiting();
                     }
                     for hook in attached {
                         hooks.push(hook, GFP_KERNEL)?;
@@ -164,13 +168,6 @@ fn unknown_point<'a>(owner: &CStr, name: &[u8], known: impl Iterator<Item = &'a 
             BStr::from_bytes(name),
             BStr::from_bytes(&list),
         ),
-    );
-}
-
-fn waits(owner: &CStr, point: &CStr, module: &CStr) {
-    remark(
-        owner,
-        fmt!("point '{point}' waits for module {module}, which is not loaded in this kernel"),
     );
 }
 

@@ -5,6 +5,7 @@
 //! The module's init function runs in that thread, which is how the two find each other. What is
 //! said in a load that VESPER has no part in is in the kernel log only.
 
+use super::standing;
 use crate::bindings;
 use kernel::{
     prelude::*,
@@ -61,10 +62,29 @@ impl Drop for Listening {
 
 /// Says something about the load that the calling thread is in. Process context.
 pub(crate) fn remark(owner: &CStr, text: kernel::fmt::Arguments<'_>) {
+    say(owner, text, |text| keep(owner, text));
+}
+
+/// The same where it is [`standing`] otherwise, and may change.
+pub(crate) fn remark_for_now(owner: &CStr, text: kernel::fmt::Arguments<'_>) {
+    say(owner, text, |_| ());
+}
+
+fn say(owner: &CStr, text: kernel::fmt::Arguments<'_>, keep: impl FnOnce(&CStr)) {
     pr_warn!("{owner}: {text}\n");
     match CString::try_from_fmt(text) {
-        Ok(text) => note(&text),
+        Ok(text) => {
+            note(&text);
+            keep(&text);
+        }
         Err(e) => pr_warn!("{owner}: the operator does not hear of that: {e:?}\n"),
+    }
+}
+
+/// Keeps what is said for later readers: for want of memory it is told once only.
+fn keep(owner: &CStr, text: &CStr) {
+    if !owner.is_empty() {
+        let _ = standing::add(owner, text);
     }
 }
 
@@ -87,9 +107,14 @@ fn note(text: &CStr) {
 ///
 /// # Safety
 ///
-/// `text` is a string.
+/// Both are strings.
 #[no_mangle]
-pub(crate) unsafe extern "C" fn vesper_guest_remark(text: *const kernel::ffi::c_char) {
+pub(crate) unsafe extern "C" fn vesper_guest_remark(
+    owner: *const kernel::ffi::c_char,
+    text: *const kernel::ffi::c_char,
+) {
     // SAFETY: By the contract above.
-    note(unsafe { CStr::from_char_ptr(text) });
+    let (owner, text) = unsafe { (CStr::from_char_ptr(owner), CStr::from_char_ptr(text)) };
+    note(text);
+    keep(owner, text);
 }

@@ -84,6 +84,54 @@ impl Function {
     }
 }
 
+/// Handlers for a function that may be there or not.
+pub(crate) struct Handlers {
+    kprobe: bool,
+    entry: Handler,
+    exit: Handler,
+    data: *mut c_void,
+}
+
+// SAFETY: By the contract of `new` whoever calls may be any thread.
+unsafe impl Send for Handlers {}
+
+// SAFETY: As for `Send`; nothing is written.
+unsafe impl Sync for Handlers {}
+
+impl Handlers {
+    /// As for [`Function::kprobe`], which has no `exit`, or else for [`Function::fprobe`].
+    ///
+    /// # Safety
+    ///
+    /// Both may be called in the context of whatever function they are attached to, with `data`,
+    /// until this and all that came of it is dropped.
+    pub(crate) unsafe fn new(
+        kprobe: bool,
+        entry: Handler,
+        exit: Handler,
+        data: *mut c_void,
+    ) -> Self {
+        Self {
+            kprobe,
+            entry,
+            exit,
+            data,
+        }
+    }
+
+    /// Puts them at function `name`. Process context. Errors as there.
+    pub(crate) fn attach(&self, name: &CStr) -> Result<Function> {
+        let name = CString::try_from(name)?;
+        // SAFETY: By the contract of `new`.
+        unsafe {
+            match self.kprobe {
+                true => Function::kprobe(name, self.entry, self.data),
+                false => Function::fprobe(name, self.entry, self.exit, self.data),
+            }
+        }
+    }
+}
+
 impl Drop for Function {
     fn drop(&mut self) {
         // SAFETY: Attached by the function that belongs to this one, and only here detached.

@@ -24,7 +24,6 @@ use kernel::{
     str::CString,
     sync::atomic::{
         Atomic,
-        Full,
         Relaxed, //
     },
     types::Opaque, //
@@ -52,8 +51,6 @@ struct Inner {
     attached: Atomic<bool>,
     /// Why it last could not be put there, an errno; 0 if it could.
     error: Atomic<i32>,
-    /// Whoever attached it has looked at the error: later ones go to the kernel log.
-    settled: Atomic<bool>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -94,7 +91,6 @@ impl Attached {
                 tracepoint: Cell::new(ptr::null_mut()),
                 attached: Atomic::new(false),
                 error: Atomic::new(0),
-                settled: Atomic::new(false),
                 _pin: PhantomPinned,
             }),
             GFP_KERNEL,
@@ -103,21 +99,26 @@ impl Attached {
         // module that is loaded is passed to it before this returns.
         to_result(unsafe { bindings::register_tracepoint_module_notifier(inner.block.get()) })?;
         let attached = Self(inner);
-        // In this order, and there in the other: no error is told by nobody.
-        attached.0.settled.store(true, Relaxed);
-        to_result(attached.0.error.xchg(0, Full))?;
-        if !waits && !attached.0.attached.load(Relaxed) {
+        to_result(attached.0.error.load(Relaxed))?;
+        if !waits && !attached.is_attached() {
             return Err(ENOENT);
         }
         Ok(attached)
     }
 
-    /// The module that it waits for, unless the handler is at the tracepoint now.
-    pub(crate) fn awaited(&self) -> Option<&CStr> {
-        if self.0.attached.load(Relaxed) {
-            return None;
+    /// Whether the handler is at the tracepoint now.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.0.attached.load(Relaxed)
+    }
+
+    /// Why it is not, although the module is there: as `new` fails.
+    pub(crate) fn check(&self) -> Result {
+        if self.is_attached() {
+            return Ok(());
         }
-        self.0.module.as_deref()
+        to_result(self.0.error.load(Relaxed))?;
+        // A module without tracepoints, or one that taints the kernel, is not passed on.
+        Err(ENOENT)
     }
 }
 
@@ -130,16 +131,6 @@ impl Drop for Attached {
 }
 
 impl Inner {
-    /// The module is there and the handler can't be put at its tracepoint.
-    fn fail(&self, error: Error) {
-        self.error.xchg(error.to_errno(), Full);
-        if self.settled.load(Relaxed) {
-            let module = self.module.as_deref().unwrap_or(c"");
-            let name: &CStr = &self.name;
-            pr_warn!("tracepoint {module}:{name}: nothing is recorded there: {error:?}\n");
-        }
-    }
-
     /// # Safety
     ///
     /// `module` is what the chain passes, in such a call.
@@ -179,7 +170,7 @@ unsafe extern "C" fn changed(
                     CStr::from_char_ptr(bindings::vesper_helper_tracepoint_module(module).cast())
                 };
                 if this.module.as_ref().is_some_and(|wanted| **wanted == *name) {
-                    this.fail(ENOENT);
+                    this.error.store(ENOENT.to_errno(), Relaxed);
                 }
             } else if !tracepoint.is_null() && attached.is_null() {
                 // SAFETY: The tracepoint is there until the chain says that it goes; the handler
@@ -193,9 +184,10 @@ unsafe extern "C" fn changed(
                 }) {
                     Ok(()) => {
                         this.tracepoint.set(tracepoint);
+                        this.error.store(0, Relaxed);
                         this.attached.store(true, Relaxed);
                     }
-                    Err(e) => this.fail(e),
+                    Err(e) => this.error.store(e.to_errno(), Relaxed),
                 }
             }
         }

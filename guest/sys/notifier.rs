@@ -26,8 +26,15 @@ pub(crate) trait OnPanic: Send + Sync + 'static {
 
 /// Is told of the life of modules. Process context.
 pub(crate) trait OnModule: Send + Sync + 'static {
+    /// Place in the chain. As it is, early: a module that must not come should not be seen by
+    /// others.
+    const PRIORITY: ffi::c_int = ffi::c_int::MAX;
+
     /// The calling thread loads a module; none of its code has run. An error ends the load.
     fn coming(&self, module: &Module) -> Result;
+
+    /// A module has come, and its init function has run.
+    fn live(&self, _module: &Module) {}
 
     /// A module goes, or fails to come after all.
     fn going(&self, module: &Module);
@@ -68,6 +75,7 @@ impl<T: Send + Sync> Notifier<T> {
     unsafe fn register(
         data: Arc<T>,
         call: bindings::notifier_fn_t,
+        priority: ffi::c_int,
         register: unsafe fn(*mut bindings::notifier_block) -> ffi::c_int,
         unregister: unsafe fn(*mut bindings::notifier_block),
     ) -> Result<Self> {
@@ -75,8 +83,7 @@ impl<T: Send + Sync> Notifier<T> {
             pin_init!(Inner {
                 block: Opaque::new(bindings::notifier_block {
                     notifier_call: call,
-                    // Early: a module that must not come should not be seen by others.
-                    priority: ffi::c_int::MAX,
+                    priority,
                     ..Zeroable::zeroed()
                 }),
                 data,
@@ -100,6 +107,7 @@ impl<T: OnPanic> Notifier<T> {
             Self::register(
                 data,
                 Some(panic_call::<T>),
+                ffi::c_int::MAX,
                 |block| {
                     bindings::atomic_notifier_chain_register(
                         &raw mut bindings::panic_notifier_list,
@@ -126,6 +134,7 @@ impl<T: OnModule> Notifier<T> {
             Self::register(
                 data,
                 Some(module_call::<T>),
+                T::PRIORITY,
                 |block| bindings::register_module_notifier(block),
                 |block| {
                     bindings::unregister_module_notifier(block);
@@ -184,6 +193,10 @@ unsafe extern "C" fn module_call<T: OnModule>(
                     | (bindings::NOTIFY_OK as ffi::c_int).wrapping_sub(e.to_errno())
             }
         },
+        bindings::module_state_MODULE_STATE_LIVE => {
+            data.live(module);
+            bindings::NOTIFY_OK as ffi::c_int
+        }
         bindings::module_state_MODULE_STATE_GOING => {
             data.going(module);
             bindings::NOTIFY_OK as ffi::c_int

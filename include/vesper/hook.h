@@ -66,8 +66,9 @@ struct vesper_regs {
  * @kind: VESPER_HOOK_*, first group
  * @flags: VESPER_HOOK_ELSE, heeded in a point
  * @names: of the tracepoint or function: several with '|' between them are tried
- *	   in turn. "module:name" is a tracepoint of a module; if that is neither
- *	   loaded nor built in, the hook waits for it.
+ *	   in turn. "module:name" is one of a module: the hook is attached
+ *	   whenever that is loaded, and waits for it if it is not (unless it is
+ *	   built in).
  * @handler: see the kinds
  * @exit: see the kinds
  */
@@ -146,8 +147,8 @@ struct vesper_points;
  * @data: passed to the handlers
  *
  * A point that can't be attached is reported to the operator, and the others
- * run; so is one that waits for a module. If it can't be attached when that has
- * come, the kernel log says so. Process context, in the module's init function.
+ * run; so is one that waits for a module, and one that can't be attached when that
+ * has come: "vesper list" shows it. Process context, in the module's init function.
  *
  * Return: what is attached, or an ERR_PTR(), both reported: -EINVAL for a name in
  * @chosen that no point has, -ENOENT if none could be attached.
@@ -170,8 +171,9 @@ void vesper_points_detach(struct vesper_points *points);
  * @owner: %THIS_MODULE
  * @fmt: a sentence, as for printk() but without level and newline
  *
- * In the module's init function: "vesper load" shows it, with the result; the
- * kernel log has it in any case. If init fails, it is the reason that is shown.
+ * In the module's init function: "vesper load" shows it, with the result, and
+ * "vesper list" as long as the module is there; the kernel log has it in any case. If
+ * init fails, it is the reason that is shown.
  */
 __printf(2, 3)
 void vesper_remark(const struct module *owner, const char *fmt, ...);

@@ -135,7 +135,7 @@ macro_rules! __vesper_names {
 /// The author vouches for the parameters: they must be those of the tracepoint's `TP_PROTO`. The
 /// name is the tracepoint's; where another one is given in brackets, that. In brackets `|` separates
 /// names that are tried in turn, and `module:name` is a tracepoint of a module, for which the hook
-/// waits.
+/// waits. The same goes for functions.
 ///
 /// ```ignore
 /// tracepoint! {

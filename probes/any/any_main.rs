@@ -35,7 +35,7 @@ module! {
 }
 
 params! {
-    at: str[512] = "", "functions, by commas; t:NAME is a tracepoint, t:MODULE:NAME a module's";
+    at: str[512] = "", "functions, by commas; t:NAME is a tracepoint, [t:]MODULE:NAME a module's";
     args: str[512] = "", "what to record of a call, by commas: [NAME=]FETCH[:TYPE]";
     returns: bool = false, "record the return of functions, too, with value and duration";
     min_us: u64 = 0, "only calls that took so many microseconds, as they return";
