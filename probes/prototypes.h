@@ -2,8 +2,7 @@
 /*
  * Handlers of tracepoints are declared in Rust, where nobody compares them with the
  * kernel's own declarations. Here that is done, by what they are declared as there: a
- * kernel in which a tracepoint has other arguments does not build the group. Those of
- * ext4 are left out: their header wants others that are not installed.
+ * kernel in which a tracepoint has other arguments does not build the group.
  */
 #ifndef VESPER_PROTOTYPES_H
 #define VESPER_PROTOTYPES_H

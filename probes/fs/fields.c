@@ -5,6 +5,7 @@
  */
 #include <linux/fs.h>
 #include <linux/fs_context.h>
+#include <linux/kallsyms.h>
 #include <linux/kdev_t.h>
 #include <linux/string.h>
 
@@ -21,6 +22,17 @@ void fs_read_volume(const struct super_block *sb, struct fs_volume *volume)
 u64 fs_inode_number(const struct inode *inode)
 {
 	return inode ? inode->i_ino : 0;
+}
+
+/* Whether @function, or a part of it that the compiler made, is where @address returns to. */
+bool fs_is_within(unsigned long address, const char *function)
+{
+	char name[KSYM_SYMBOL_LEN];
+	size_t len = strlen(function);
+
+	/* A call may be the last instruction. */
+	sprint_symbol(name, address - 1);
+	return !strncmp(name, function, len) && (name[len] == '+' || name[len] == '.');
 }
 
 /*

@@ -19,6 +19,7 @@ struct fs_volume {
 
 void fs_read_volume(const struct super_block *sb, struct fs_volume *volume);
 u64 fs_inode_number(const struct inode *inode);
+bool fs_is_within(unsigned long address, const char *function);
 const struct super_block *fs_goes_readonly(const struct fs_context *context, bool *forced);
 
 #endif

@@ -75,6 +75,12 @@ pub(crate) unsafe fn inode_number(inode: *const inode) -> u64 {
     unsafe { bindings::fs_inode_number(inode) }
 }
 
+/// Whether a call that returns to `address` was made by `function`. Any context.
+pub(crate) fn is_within(address: usize, function: &CStr) -> bool {
+    // SAFETY: The function is a string; any address will do.
+    unsafe { bindings::fs_is_within(address, function.as_char_ptr()) }
+}
+
 /// The file system that a reconfiguration makes read-only, and whether by force.
 ///
 /// # Safety

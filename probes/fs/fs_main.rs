@@ -52,6 +52,11 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a file system becomes read-only.
+    struct Cause(u32) = c"read_only_cause" { c"operator" = 0, c"error" = 1 }
+}
+
 events! {
     /// What this probe writes.
     struct Records;
@@ -130,6 +135,8 @@ events! {
         minor: u32,
         /// Whether even if files are open for writing.
         forced: u8,
+        /// Who wants it.
+        cause: Cause,
         /// Who does it.
         pid: i32,
         /// Its name.
@@ -219,12 +226,33 @@ impl Probe {
         let Some((volume, forced)) = readonly else {
             return;
         };
+        self.read_only(task, &volume, forced, Cause(0));
+    }
+
+    /// A message of ext4's: any context but NMI.
+    fn ext4_message(&self, regs: &mut vesper::Regs) {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
+            return;
+        };
+        // The function that handles errors has one message only, and that where it stops writes:
+        // the flag that it sets is ext4's own, of which no header tells.
+        if !fields::is_within(regs.caller(), c"ext4_handle_error") {
+            return;
+        }
+        // SAFETY: The first argument of `__ext4_msg()`, which is being entered: a file system that
+        // is mounted, or being mounted.
+        let volume = unsafe { Volume::read(regs.arg(0) as *const super_block) };
+        self.read_only(task, &volume, true, Cause(1));
+    }
+
+    fn read_only(&self, task: vesper::Task<'_>, volume: &Volume, forced: bool, cause: Cause) {
         let record = ReadOnly {
             fs: volume.kind(),
             volume: volume.name(),
             major: volume.major,
             minor: volume.minor,
             forced: forced.into(),
+            cause,
             pid: task.pid(),
             comm: task.comm(),
         };
@@ -250,6 +278,7 @@ fprobe! { fn fserror_report => Probe::error }
 kprobe! { fn reports["fserror_report"] => Probe::error }
 fprobe! { fn reconfigure_super => Probe::reconfigure }
 kprobe! { fn reconfigures["reconfigure_super"] => Probe::reconfigure }
+fprobe! { fn ext4_msg["ext4:__ext4_msg"] => Probe::ext4_message }
 
 points! {
     /// What this probe watches.
@@ -263,6 +292,8 @@ points! {
     ext4_shutdown = [ext4_shutdown];
     /// A file system is remounted read-only.
     read_only = [reconfigure_super | reconfigures];
+    /// Ext4 becomes read-only by itself, for an error.
+    ext4_read_only = [ext4_msg];
 }
 
 struct Fs {

@@ -17,7 +17,7 @@ warnings=$(sysctl_of hung_task_warnings)
 guest_exec "$GUEST" "rmmod ext4 2>/dev/null; [ ! -e /sys/module/ext4 ]" || fail "ext4 stays loaded"
 said=$(vesper load "$GUEST" fs 2>&1) || fail "cannot load fs: $said"
 [[ $said != *"is not attached"* ]] || fail "fs: $said"
-for point in ext4_error ext4_shutdown; do
+for point in ext4_error ext4_shutdown ext4_read_only; do
 	expect_match "what waits" "$said" "point '$point' waits for module ext4, which is not loaded"
 done
 
@@ -32,6 +32,12 @@ guest_exec "$GUEST" "
 	mount -t ext4 -o errors=remount-ro /dev/loop7 /tmp/fs
 	mkdir /tmp/fs/dir
 	touch /tmp/fs/dir/thisname" || fail "no file system"
+
+listed() { vesper list "$GUEST" --json | python3 -c '
+import json, sys
+print(*(m["remark"] for m in json.load(sys.stdin) if m["module"] == "fs"))'; }
+nothing_left() { [[ -z $(listed) ]]; }
+wait_for 20 "the points to be attached" nothing_left
 
 load_group sched points=default,switch min_us=1000 comm=spinner n_subbufs=32
 
@@ -64,7 +70,7 @@ expect_none fs fs_error
 
 # By the operator.
 guest_exec "$GUEST" "mount -o remount,ro /tmp/fs" || fail "cannot remount"
-expect_record fs remount_read_only "fs == 'ext4' and volume == 'loop7' and comm == 'mount' and not forced"
+expect_record fs remount_read_only "fs == 'ext4' and volume == 'loop7' and comm == 'mount' and not forced and cause == 'operator'"
 guest_exec "$GUEST" "mount -o remount,rw /tmp/fs" || fail "cannot remount"
 collect fs
 expect_eq "remounts" "$(count_records fs remount_read_only)" 1
@@ -75,7 +81,19 @@ guest_exec "$GUEST" "
 	at=\$(strings -t d /tmp/image | sed -n 's/^ *\([0-9]*\) thisname.*/\1/p' | head -n 1)
 	printf '\001\000' | dd of=/tmp/image bs=1 seek=\$((at - 4)) conv=notrunc 2>/dev/null
 	losetup -d /dev/loop7; losetup /dev/loop7 /tmp/image
+	mount -t ext4 -o errors=continue /dev/loop7 /tmp/fs && ls -l /tmp/fs/dir; true" >/dev/null
+expect_record fs ext4_error "volume == 'loop7' and comm == 'ls'"
+expect_none fs remount_read_only "cause == 'error'"
+writable() { guest_exec "$GUEST" "touch /tmp/fs/other"; }
+writable || fail "not to be written, with errors=continue"
+# Once more, with what makes it read-only.
+rm "$VESPER_WORK/fs.json"
+guest_exec "$GUEST" "
+	umount /tmp/fs
 	mount -t ext4 -o errors=remount-ro /dev/loop7 /tmp/fs && ls -l /tmp/fs/dir; true" >/dev/null
+writable && fail "to be written, with errors=remount-ro"
+expect_record fs remount_read_only "fs == 'ext4' and volume == 'loop7' and comm == 'ls' and forced and cause == 'error'"
+expect_eq "switches to read-only" "$(count_records fs remount_read_only)" 1
 expect_record fs fs_error "fs == 'ext4' and volume == 'loop7' and place == 'metadata' and error == -117 and inode > 0 and comm == 'ls'"
 expect_record fs ext4_error "volume == 'loop7' and 'dir' in function and line > 0 and comm == 'ls'"
 guest_exec "$GUEST" "umount /tmp/fs; losetup -d /dev/loop7; rm /tmp/image" || fail "cannot clean up"
@@ -91,5 +109,5 @@ expect_none fs remount_read_only
 unload fs
 load_group fs points=read_only comm=mount
 remount
-expect_record fs remount_read_only "fs == 'tmpfs' and comm == 'mount'"
+expect_record fs remount_read_only "fs == 'tmpfs' and comm == 'mount' and cause == 'operator'"
 guest_exec "$GUEST" "umount /tmp/fs" || fail "cannot clean up"
