@@ -2,34 +2,31 @@
 
 //! Time between two probe points: where something begins it is noted, where it ends it is measured.
 //!
-//! A probe point may allocate nothing and wait for nobody. So there is room for a fixed number of
-//! things at a time, and where that is used up a new one is not measured.
+//! The two have nothing in common but the thing, so it is looked up by its address. There is room
+//! for a fixed number at a time, and where that is used up a new one is not measured.
+
+#[path = "slot.rs"]
+mod slot;
 
 use kernel::{
     bindings,
     prelude::*,
     sync::atomic::{
-        Acquire,
         Atomic,
-        Full,
-        Relaxed,
-        Release, //
+        Relaxed, //
     },
+};
+use slot::{
+    Slot,
+    FREE, //
 };
 
 /// Places that a thing can be noted in.
 const WAYS: usize = 8;
 
-/// Keys of a place that is free, and of one that is being written.
-const FREE: u64 = 0;
-const BUSY: u64 = 1;
-
-/// What began so long ago has ended unseen.
-const STALE_NS: u64 = 600_000_000_000;
-
 struct Place {
-    key: Atomic<u64>,
-    begun: Atomic<u64>,
+    /// The owner is the key.
+    slot: Slot,
     note: Atomic<u64>,
 }
 
@@ -69,8 +66,7 @@ impl Spans {
         for _ in 0..len {
             places.push(
                 Place {
-                    key: Atomic::new(FREE),
-                    begun: Atomic::new(0),
+                    slot: Slot::new(),
                     note: Atomic::new(0),
                 },
                 GFP_KERNEL,
@@ -93,45 +89,30 @@ impl Spans {
     pub(crate) fn begin(&self, key: usize, note: u64) {
         let (key, now) = (key as u64, now());
         let ways = self.ways(key);
-        let again = ways.iter().find(|place| place.key.load(Relaxed) == key);
+        let again = ways.iter().find(|place| place.slot.begun_by(key).is_some());
         let place = again
-            .filter(|place| place.key.cmpxchg(key, BUSY, Full).is_ok())
-            .or_else(|| {
-                ways.iter()
-                    .find(|place| place.key.cmpxchg(FREE, BUSY, Full).is_ok())
-            })
-            .or_else(|| ways.iter().find(|place| place.take_stale(now)));
+            .filter(|place| place.slot.take(key))
+            .or_else(|| ways.iter().find(|place| place.slot.take(FREE)))
+            .or_else(|| ways.iter().find(|place| place.slot.take_stale(now)));
         let Some(place) = place else {
             return;
         };
-        place.begun.store(now, Relaxed);
         place.note.store(note, Relaxed);
-        place.key.store(key, Release);
+        place.slot.give(key, now);
     }
 
     /// Takes `key` out: how long it has been, if its beginning was seen.
     pub(crate) fn end(&self, key: usize) -> Option<Span> {
         let key = key as u64;
-        let place = self
+        let (place, begun) = self
             .ways(key)
             .iter()
-            .find(|place| place.key.load(Acquire) == key)?;
+            .find_map(|place| Some((place, place.slot.begun_by(key)?)))?;
         let span = Span {
-            ns: now().saturating_sub(place.begun.load(Relaxed)),
+            ns: now().saturating_sub(begun),
             note: place.note.load(Relaxed),
         };
         // Somebody may have taken the place over as stale meanwhile.
-        place.key.cmpxchg(key, FREE, Full).ok()?;
-        Some(span)
-    }
-}
-
-impl Place {
-    /// Takes the place if what is noted there will not end any more.
-    fn take_stale(&self, now: u64) -> bool {
-        let key = self.key.load(Acquire);
-        key != BUSY
-            && now.saturating_sub(self.begun.load(Relaxed)) > STALE_NS
-            && self.key.cmpxchg(key, BUSY, Full).is_ok()
+        place.slot.free(key).then_some(span)
     }
 }

@@ -20,6 +20,8 @@ mod args;
 mod kept;
 mod place;
 mod record;
+#[path = "../slot.rs"]
+mod slot;
 
 use args::Arg;
 use place::Place;

@@ -2,21 +2,25 @@
 
 //! What is kept of a call until it returns.
 //!
-//! A probe point may allocate nothing and wait for nobody. So there is room for a fixed number of
-//! calls at a time, and of one that finds none nothing is kept.
+//! There is room for a fixed number of calls at a time, and of one that finds none nothing is kept.
+//! A call takes from its beginning to its end where that is, as a ticket: it needs no look-up, and
+//! calls within calls of one task, which have the same addresses, are told apart.
 
-use crate::record::{
-    MAX_ARGS,
-    TEXT, //
+use crate::{
+    record::{
+        MAX_ARGS,
+        TEXT, //
+    },
+    slot::{
+        Slot,
+        FREE, //
+    },
 };
 use kernel::{
     prelude::*,
     sync::atomic::{
-        Acquire,
         Atomic,
-        Full,
-        Relaxed,
-        Release, //
+        Relaxed, //
     },
 };
 
@@ -25,13 +29,6 @@ const PLACES: usize = 256;
 
 /// Places that are looked at for one call.
 const TRIES: usize = 16;
-
-/// Owner of a place that is free; the bit of one that is being written.
-const FREE: u64 = 0;
-const BUSY: u64 = 1;
-
-/// A call that began so long ago has ended unseen, as one of a task that was killed in it.
-const STALE_NS: u64 = 600_000_000_000;
 
 /// Words that the text of an argument takes.
 const WORDS: usize = TEXT / size_of::<u64>();
@@ -51,9 +48,8 @@ impl Words {
 }
 
 struct Place {
-    /// A call's number times two, and perhaps [`BUSY`].
-    owner: Atomic<u64>,
-    begun: Atomic<u64>,
+    /// The owner is a call's number times two.
+    slot: Slot,
     values: [Atomic<u64>; MAX_ARGS],
     texts: [[Atomic<u64>; WORDS]; MAX_ARGS],
 }
@@ -93,8 +89,7 @@ impl Kept {
         for _ in 0..PLACES {
             places.push(
                 Place {
-                    owner: Atomic::new(FREE),
-                    begun: Atomic::new(0),
+                    slot: Slot::new(),
                     values: [const { Atomic::new(0) }; MAX_ARGS],
                     texts: [const { [const { Atomic::new(0) }; WORDS] }; MAX_ARGS],
                 },
@@ -113,15 +108,9 @@ impl Kept {
         let first = (owner >> 1) as usize;
         for at in (first..first.wrapping_add(TRIES)).map(|n| n % PLACES) {
             let place = self.places.get(at)?;
-            let found = place.owner.load(Relaxed);
-            let old = now.saturating_sub(place.begun.load(Relaxed)) > STALE_NS;
-            if found != FREE && (found & BUSY != 0 || !old) {
+            if !place.slot.take(FREE) && !place.slot.take_stale(now) {
                 continue;
             }
-            if place.owner.cmpxchg(found, owner | BUSY, Full).is_err() {
-                continue;
-            }
-            place.begun.store(now, Relaxed);
             for (to, from) in place.values.iter().zip(&words.values).take(nr) {
                 to.store(*from, Relaxed);
             }
@@ -131,7 +120,7 @@ impl Kept {
                     to.store(u64::from_ne_bytes(word), Relaxed);
                 }
             }
-            place.owner.store(owner, Release);
+            place.slot.give(owner, now);
             return Some(Ticket {
                 at: at as u64,
                 owner,
@@ -143,9 +132,7 @@ impl Kept {
     /// Takes back what was kept, unless it was given up as stale.
     pub(crate) fn take(&self, ticket: Ticket, nr: usize) -> Option<Words> {
         let place = self.places.get(ticket.at as usize)?;
-        if place.owner.load(Acquire) != ticket.owner {
-            return None;
-        }
+        place.slot.begun_by(ticket.owner)?;
         let mut words = Words::NONE;
         for (to, from) in words.values.iter_mut().zip(&place.values).take(nr) {
             *to = from.load(Relaxed);
@@ -163,6 +150,6 @@ impl Kept {
     pub(crate) fn drop(&self, ticket: Ticket) -> bool {
         self.places
             .get(ticket.at as usize)
-            .is_some_and(|place| place.owner.cmpxchg(ticket.owner, FREE, Full).is_ok())
+            .is_some_and(|place| place.slot.free(ticket.owner))
     }
 }
