@@ -75,6 +75,8 @@ said=$(vesper load "$GUEST" any at=tcp_v4_connect,no_such_function,exc_page_faul
 expect_match "what is loaded" "$said" 'any: loaded into'
 expect_match "a function that there is not" "$said" \
 	"point 'no_such_function' is not attached: this kernel has no function no_such_function"
+expect_match "the same in the host's list" "$(vesper list "$GUEST")" \
+	"$GUEST/any: point 'no_such_function' is not attached: .*; point 'exc_page_fault' is not attached"
 expect_match "a function that can't be probed" "$said" "point 'exc_page_fault' is not attached: this kernel (keeps probes out of|has no) function"
 unload any
 
