@@ -96,7 +96,19 @@ expect_record fs remount_read_only "fs == 'ext4' and volume == 'loop7' and comm 
 expect_eq "switches to read-only" "$(count_records fs remount_read_only)" 1
 expect_record fs fs_error "fs == 'ext4' and volume == 'loop7' and place == 'metadata' and error == -117 and inode > 0 and comm == 'ls'"
 expect_record fs ext4_error "volume == 'loop7' and 'dir' in function and line > 0 and comm == 'ls'"
-guest_exec "$GUEST" "umount /tmp/fs; losetup -d /dev/loop7; rm /tmp/image" || fail "cannot clean up"
+guest_exec "$GUEST" "umount /tmp/fs" || fail "cannot clean up"
+
+# By an operator who shuts it down, which is no switch to read-only.
+guest_put "$GUEST" tools/shut_down /tmp/shut_down
+guest_exec "$GUEST" "
+	set -e
+	mke2fs -F /tmp/image >/dev/null
+	mount -t ext4 /dev/loop7 /tmp/fs
+	chmod +x /tmp/shut_down
+	/tmp/shut_down /tmp/fs" || fail "cannot shut it down"
+expect_record fs ext4_shutdown "volume == 'loop7' and flags == '0x2' and comm == 'shut_down'"
+expect_eq "switches to read-only, after that" "$(count_records fs remount_read_only)" 1
+guest_exec "$GUEST" "umount /tmp/fs; losetup -d /dev/loop7; rm /tmp/image /tmp/shut_down" || fail "cannot clean up"
 unload fs
 
 # Whose remounts: not those of others.
