@@ -10,6 +10,7 @@
 #include <linux/err.h>
 #include <linux/fprobe.h>
 #include <linux/ftrace_regs.h>
+#include <linux/kallsyms.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/ptrace.h>
@@ -19,6 +20,7 @@
 
 #include <vesper/probe.h>
 
+#include "calls.h"
 #include "hooks.h"
 
 struct vesper_function {
@@ -124,12 +126,40 @@ void vesper_helper_kprobe_detach(struct vesper_function *function)
 	kfree(function);
 }
 
+/* Where ftrace can have a function called, 0 if nowhere; also of "module:name". */
+static unsigned long ftrace_address(const char *name)
+{
+	struct kprobe kp = {
+		.symbol_name = name,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+
+	if (register_kprobe(&kp))
+		return 0;
+	unregister_kprobe(&kp);
+	return kp.flags & KPROBE_FLAG_FTRACE ? (unsigned long)kp.addr : 0;
+}
+
+/* Whether the function of that name is one of the kernel proper. */
+bool vesper_helper_is_built_in(const char *name)
+{
+	unsigned long address = vesper_helper_kprobe_address(name);
+	char symbol[KSYM_SYMBOL_LEN];
+
+	if (!address)
+		return false;
+	/* Behind one of a module stands which. */
+	sprint_symbol(symbol, address);
+	return !strchr(symbol, '[');
+}
+
 struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 						    vesper_handler_t handler,
 						    vesper_handler_t exit,
 						    void *data)
 {
 	struct vesper_function *function = kzalloc_obj(*function);
+	unsigned long address;
 	int err;
 
 	if (!function)
@@ -143,7 +173,13 @@ struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 		function->fp.entry_data_size =
 			sizeof_field(struct vesper_regs, state);
 	}
-	err = register_fprobe_syms(&function->fp, &name, 1);
+	if (strchr(name, ':')) {
+		/* fprobe takes a name for that of any module. */
+		address = ftrace_address(name);
+		err = address ? register_fprobe_ips(&function->fp, &address, 1) : -ENOENT;
+	} else {
+		err = register_fprobe_syms(&function->fp, &name, 1);
+	}
 	if (err) {
 		kfree(function);
 		return ERR_PTR(err);

@@ -139,7 +139,7 @@ impl Hook {
         };
         let mut function = self.function.lock();
         if function.is_none() {
-            *function = Some(handlers.attach(&self.name)?);
+            *function = Some(handlers.attach_in(&self.module, &self.name)?);
         }
         Ok(())
     }

@@ -119,7 +119,21 @@ impl Handlers {
         }
     }
 
-    /// Puts them at function `name`. Process context. Errors as there.
+    /// Puts them at function `name` of `module`, or of the kernel proper if that is built in: a
+    /// function of that name then counts as its. Process context. Errors as there.
+    pub(crate) fn attach_in(&self, module: &CStr, name: &CStr) -> Result<Function> {
+        let full = CString::try_from_fmt(fmt!("{module}:{name}"))?;
+        match self.attach(&full) {
+            // SAFETY: The name is a string.
+            Err(ENOENT) if unsafe { bindings::vesper_helper_is_built_in(name.as_char_ptr()) } => {
+                self.attach(name)
+            }
+            attached => attached,
+        }
+    }
+
+    /// Puts them at function `name`, of whatever module if not of the kernel proper; or at
+    /// `module:name`. Process context. Errors as there.
     pub(crate) fn attach(&self, name: &CStr) -> Result<Function> {
         let name = CString::try_from(name)?;
         // SAFETY: By the contract of `new`.
