@@ -30,18 +30,18 @@ static const unsigned char mark[] = { 0x0f, 0x1f, 0x80, 'v', 'e', 's', 'p' };
 
 /* Of one CPU of the host VM. */
 struct cpu {
-	uint64_t executed;	/* instructions, in guests and outside */
-	uint64_t entered;	/* what that was at the last VMRUN */
-	uint64_t in_guests;	/* up to the last exit */
+	unsigned long executed;	/* instructions, in guests and outside */
+	unsigned long entered;	/* what that was at the last VMRUN */
+	unsigned long in_guests;	/* up to the last exit */
 	bool guest;
 };
 
 static struct qemu_plugin_scoreboard *cpus;
-static qemu_plugin_u64 executed;
+static struct qemu_plugin_u64 executed;
 
 /* The instructions behind all VMRUNs that were seen: KVM has two of them. */
 #define EXITS 8
-static uint64_t exits[EXITS];
+static unsigned long exits[EXITS];
 
 static char *output;
 static unsigned int marks;
@@ -70,7 +70,7 @@ static void left(unsigned int index, void *unused)
 static void marked(unsigned int index, void *unused)
 {
 	struct cpu *cpu = qemu_plugin_scoreboard_find(cpus, index);
-	uint64_t sum = cpu->guest ? cpu->executed - cpu->entered : 0;
+	unsigned long sum = cpu->guest ? cpu->executed - cpu->entered : 0;
 	char aside[PATH_MAX], name[PATH_MAX];
 	FILE *file;
 
@@ -82,7 +82,7 @@ static void marked(unsigned int index, void *unused)
 		cpu = qemu_plugin_scoreboard_find(cpus, i);
 		sum += cpu->in_guests;
 	}
-	if (!file || fprintf(file, "%llu\n", (unsigned long long)sum) < 0 ||
+	if (!file || fprintf(file, "%lu\n", sum) < 0 ||
 	    fclose(file) || rename(aside, name))
 		perror(name);
 }
@@ -97,10 +97,10 @@ static bool is(const struct qemu_plugin_insn *insn, const unsigned char *what,
 	       !memcmp(bytes, what, size);
 }
 
-static void note_exit(uint64_t at)
+static void note_exit(unsigned long at)
 {
 	for (int i = 0; i < EXITS; i++) {
-		uint64_t free = 0;
+		unsigned long free = 0;
 
 		if (__atomic_compare_exchange_n(&exits[i], &free, at, false,
 						__ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST) ||
@@ -110,7 +110,7 @@ static void note_exit(uint64_t at)
 	fprintf(stderr, "counted: more than %d VMRUNs\n", EXITS);
 }
 
-static bool is_exit(uint64_t at)
+static bool is_exit(unsigned long at)
 {
 	for (int i = 0; i < EXITS; i++)
 		if (__atomic_load_n(&exits[i], __ATOMIC_SEQ_CST) == at)
@@ -123,8 +123,7 @@ static void translated(struct qemu_plugin_tb *tb, void *data)
 	size_t count = qemu_plugin_tb_n_insns(tb);
 
 	(void)data;
-	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64,
-							   executed, count);
+	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64, executed, count);
 	if (is_exit(qemu_plugin_tb_vaddr(tb)))
 		qemu_plugin_register_vcpu_tb_exec_cb(tb, left, NO_REGISTERS, NULL);
 	for (size_t i = 0; i < count; i++) {
@@ -141,7 +140,7 @@ static void translated(struct qemu_plugin_tb *tb, void *data)
 	}
 }
 
-int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv)
+int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	if (argc != 1 || strncmp(argv[0], "output=", 7)) {
@@ -152,7 +151,7 @@ int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv)
 	if (!output)
 		return -1;
 	cpus = qemu_plugin_scoreboard_new(sizeof(struct cpu));
-	executed = (qemu_plugin_u64){ cpus, offsetof(struct cpu, executed) };
+	executed = (struct qemu_plugin_u64){ cpus, offsetof(struct cpu, executed) };
 	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
 	return 0;
 }

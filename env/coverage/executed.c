@@ -56,7 +56,7 @@ static void at_exit(void *data)
 		perror(output);
 }
 
-int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv)
+int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	if (argc != 1 || strncmp(argv[0], "output=", 7)) {

@@ -9,7 +9,6 @@
 #define EMULATOR_PLUGIN_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #define PLUGIN_VERSION	7
 #define PLUGIN_SYMBOL	__attribute__((visibility("default")))
@@ -20,10 +19,10 @@ struct qemu_plugin_insn;
 struct qemu_plugin_scoreboard;
 
 /* A member of those elements. */
-typedef struct {
+struct qemu_plugin_u64 {
 	struct qemu_plugin_scoreboard *score;
 	size_t offset;
-} qemu_plugin_u64;
+};
 
 /* Whether a callback reads or writes registers: the first value of its enumeration. */
 #define NO_REGISTERS	0
@@ -34,20 +33,21 @@ typedef void on_translation(struct qemu_plugin_tb *tb, void *data);
 typedef void on_execution(unsigned int cpu, void *data);
 typedef void on_exit_of_emulator(void *data);
 
-void qemu_plugin_register_vcpu_tb_trans_cb(uint64_t id, on_translation *call, void *data);
-void qemu_plugin_register_atexit_cb(uint64_t id, on_exit_of_emulator *call, void *data);
+void qemu_plugin_register_vcpu_tb_trans_cb(unsigned long id, on_translation *call, void *data);
+void qemu_plugin_register_atexit_cb(unsigned long id, on_exit_of_emulator *call, void *data);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, on_execution *call,
 					  int registers, void *data);
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, on_execution *call,
 					    int registers, void *data);
 void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *tb, int operation,
-						       qemu_plugin_u64 where, uint64_t value);
+						       struct qemu_plugin_u64 where,
+						       unsigned long value);
 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
+unsigned long qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t index);
 size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
+unsigned long qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 /* Returns how many bytes were copied. */
 size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *insn, void *to, size_t size);
 
@@ -57,6 +57,6 @@ int qemu_plugin_num_vcpus(void);
 
 /* What the emulator looks for in a plugin. */
 extern PLUGIN_SYMBOL int qemu_plugin_version;
-PLUGIN_SYMBOL int qemu_plugin_install(uint64_t id, const void *info, int argc, char **argv);
+PLUGIN_SYMBOL int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv);
 
 #endif
