@@ -40,5 +40,7 @@ session_end() {
 		exit "$(cat "$VESPER_LOG/status")"
 	fi
 	[[ $1 == 124 || $1 == 137 ]] && exit 124
+	# 0: it was reset, or switched off.
+	echo "env: the VMM of the host VM ended with status $1" >&2
 	exit 125
 }
