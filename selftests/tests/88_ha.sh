@@ -116,8 +116,9 @@ kill -9 "$HA"
 wait "$HA"
 begin
 service
-# All of a burst arrives, none is lost, and it is one action.
-load_seq rate=0 len=32 subbuf_size=65536 n_subbufs=32
+# All of a burst arrives, none is lost, and it is one action. The buffers hold all of it:
+# a guest that only writes may well be faster than its reader.
+load_seq rate=0 len=32 subbuf_size=65536 n_subbufs=64
 for _ in 1 2 3 4; do
 	seq_write 0 12500
 	seq_write 1 12500
