@@ -21,7 +21,8 @@ initramfs_base() {
 
 # initramfs_modules DIR RELEASE NAME...: these modules and what they depend on,
 # uncompressed, with modules.dep and modules.alias made for just them. A NAME
-# with a slash is a file, not a module of the kernel package.
+# with a slash is a file, not a module of the kernel package; its debug information, most
+# of its size, is left out.
 initramfs_modules() {
 	local dir=$1 release=$2 target name file
 	shift 2
@@ -29,7 +30,7 @@ initramfs_modules() {
 	mkdir -p "$target/kernel" "$target/extra"
 	for name in "$@"; do
 		if [[ $name == */* ]]; then
-			cp "$name" "$target/extra/"
+			strip --strip-debug -o "$target/extra/${name##*/}" "$name"
 			continue
 		fi
 		modprobe --set-version "$release" --show-depends "$name" |
