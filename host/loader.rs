@@ -8,26 +8,22 @@
 
 use crate::{
     abi::NAME_LEN,
-    bindings::{
-        VESPER_MAX_MESSAGE,
-        VESPER_MODULE_LIVE,
-        VESPER_MODULE_LOADING,
-        VESPER_MODULE_UNLOADING,
-        VESPER_TEXT_LEN, //
-    },
+    bindings::VESPER_MAX_MESSAGE,
     message::{
         self,
         Outcome, //
     },
-    sys::time::real_ns,
 };
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
+mod modules;
 mod shares;
 
+pub(crate) use modules::Known;
+use modules::Modules;
 pub(crate) use shares::Share;
 use shares::Shares;
 
@@ -35,8 +31,6 @@ use shares::Shares;
 const MIN_BUFFER: u32 = 512;
 /// Most buffers that a guest can have posted.
 const MAX_CREDITS: u32 = 65536;
-/// Most modules that are known of a domain.
-const MAX_MODULES: usize = 256;
 /// Bytes of the longest head of a message.
 const MAX_HEAD: usize = message::SHARE_LEN;
 
@@ -107,27 +101,6 @@ impl Request {
     }
 }
 
-/// A sentence, terminated.
-type Text = [u8; VESPER_TEXT_LEN as usize];
-
-/// What is known of a module.
-pub(crate) struct Known {
-    /// Its name.
-    pub(crate) name: [u8; NAME_LEN],
-    /// `VESPER_MODULE_*`.
-    pub(crate) state: u32,
-    /// Errno value of the last request on it that failed, or 0.
-    pub(crate) status: u32,
-    /// Bytes of its image.
-    pub(crate) image_len: u32,
-    /// Wall clock of the load.
-    pub(crate) loaded_ns: u64,
-    /// What it has to say. Beside the list, which would be long with it.
-    pub(crate) text: KBox<Text>,
-    /// The request under way on it.
-    request: u32,
-}
-
 /// What became of a request.
 pub(crate) enum Answer {
     /// Nothing yet.
@@ -141,7 +114,7 @@ pub(crate) enum Answer {
 /// Requests and modules of a domain.
 pub(crate) struct Loader {
     requests: KVec<Request>,
-    modules: KVec<Known>,
+    modules: Modules,
     cancels: KVec<u32>,
     shares: Shares,
     max_requests: usize,
@@ -202,7 +175,7 @@ impl Loader {
     pub(crate) fn new(max_requests: usize) -> Self {
         Self {
             requests: KVec::new(),
-            modules: KVec::new(),
+            modules: Modules::new(),
             cancels: KVec::new(),
             shares: Shares::new(),
             max_requests,
@@ -238,45 +211,19 @@ impl Loader {
         image: Arc<Image>,
         answer: KBox<Outcome>,
     ) -> Result<u32> {
-        if self.modules.iter().any(|m| m.name == *module) {
-            return Err(EEXIST);
-        }
-        if self.modules.len() >= MAX_MODULES {
-            return Err(EBUSY);
-        }
-        self.modules.reserve(1, GFP_KERNEL)?;
-        let text = KBox::new([0; VESPER_TEXT_LEN as usize], GFP_KERNEL_ACCOUNT)?;
+        let room = self.modules.reserve(module)?;
         let image_len = image.image_len;
         let id = self.enqueue(module, Want::Load(Some(image)), answer)?;
-        self.modules.push(
-            Known {
-                name: *module,
-                state: VESPER_MODULE_LOADING,
-                status: 0,
-                image_len,
-                loaded_ns: 0,
-                text,
-                request: id,
-            },
-            GFP_KERNEL,
-        )?;
+        self.modules.loading(room, module, image_len, id)?;
         Ok(id)
     }
 
     /// Asks for `module` to be unloaded. `ENOENT`: not loaded this way; `EBUSY`: too many
     /// requests, or one under way on it.
     pub(crate) fn unload(&mut self, module: &[u8; NAME_LEN], answer: KBox<Outcome>) -> Result<u32> {
-        let at = self
-            .modules
-            .iter()
-            .position(|m| m.name == *module)
-            .ok_or(ENOENT)?;
-        if self.modules[at].state != VESPER_MODULE_LIVE {
-            return Err(EBUSY);
-        }
+        self.modules.may_unload(module)?;
         let id = self.enqueue(module, Want::Unload, answer)?;
-        self.modules[at].state = VESPER_MODULE_UNLOADING;
-        self.modules[at].request = id;
+        self.modules.unloading(module, id);
         Ok(id)
     }
 
@@ -400,7 +347,7 @@ impl Loader {
     /// anybody had asked for one of the two.
     pub(crate) fn result(&mut self, id: u32, outcome: &Outcome) -> Option<([u8; NAME_LEN], bool)> {
         if id == 0 {
-            self.news(outcome);
+            self.modules.news(outcome);
             return None;
         }
         let Some(at) = self
@@ -422,78 +369,12 @@ impl Loader {
         // An answer that has crossed our cancellation leaves nothing to cancel.
         self.cancels.retain(|&mut other| other != id);
         if let Some(unload) = unload {
-            self.learn(id, unload, outcome);
+            self.modules.learn(id, unload, outcome);
         }
         if orphan {
             let _ = self.requests.remove(at);
         }
         Some((module, unload?))
-    }
-
-    /// What the guest says unasked of a module, see `struct virtio_vesper_result`. While there is a
-    /// request on the module, its answer will tell.
-    fn news(&mut self, outcome: &Outcome) {
-        let at = self.modules.iter().position(|m| m.name == outcome.module);
-        let gone = outcome.status == ENOENT.to_errno().unsigned_abs();
-        match at {
-            Some(at) if gone && self.modules[at].state == VESPER_MODULE_LIVE => {
-                let _ = self.modules.remove(at);
-            }
-            Some(at) if outcome.status == 0 && self.modules[at].state != VESPER_MODULE_LOADING => {
-                *self.modules[at].text = outcome.text;
-            }
-            None if outcome.status == 0
-                && outcome.module[0] != 0
-                && self.modules.len() < MAX_MODULES =>
-            {
-                // Without memory it can't be unloaded from here, and is none the worse for it.
-                let Ok(text) = KBox::new(outcome.text, GFP_KERNEL_ACCOUNT) else {
-                    return;
-                };
-                let known = Known {
-                    name: outcome.module,
-                    state: VESPER_MODULE_LIVE,
-                    status: 0,
-                    image_len: 0,
-                    loaded_ns: 0,
-                    text,
-                    request: 0,
-                };
-                // As above.
-                let _ = self.modules.push(known, GFP_KERNEL_ACCOUNT);
-            }
-            _ => {}
-        }
-    }
-
-    /// Brings the list of modules up to date.
-    fn learn(&mut self, id: u32, unload: bool, outcome: &Outcome) {
-        let Some(at) = self.modules.iter().position(|m| m.request == id) else {
-            return;
-        };
-        // What the guest does not have any more was removed there.
-        let there = match unload {
-            true => outcome.status != 0 && outcome.status != ENOENT.to_errno().unsigned_abs(),
-            false => outcome.status == 0,
-        };
-        if !there {
-            let _ = self.modules.remove(at);
-            return;
-        }
-        // The guest's kernel has the last word on the name, unless that would hide another.
-        let free = outcome.module[0] != 0 && !self.modules.iter().any(|m| m.name == outcome.module);
-        let module = &mut self.modules[at];
-        module.request = 0;
-        module.state = VESPER_MODULE_LIVE;
-        module.status = outcome.status;
-        if !unload {
-            // With a status of 0 the sentence is not of a failure, but of what it does without.
-            *module.text = outcome.text;
-            module.loaded_ns = real_ns();
-            if free {
-                module.name = outcome.module;
-            }
-        }
     }
 
     /// What became of request `id`. One that is over is forgotten.
@@ -525,14 +406,7 @@ impl Loader {
             Stage::Waiting => {
                 let unload = request.is_unload() == Some(true);
                 let _ = self.requests.remove(at);
-                if let Some(at) = self.modules.iter().position(|m| m.request == id) {
-                    if unload {
-                        self.modules[at].state = VESPER_MODULE_LIVE;
-                        self.modules[at].request = 0;
-                    } else {
-                        let _ = self.modules.remove(at);
-                    }
-                }
+                self.modules.withdrawn(id, unload);
             }
             Stage::Sending(_) | Stage::Sent => {
                 request.orphan = true;
@@ -571,6 +445,6 @@ impl Loader {
 
     /// The modules that are known.
     pub(crate) fn modules(&self) -> &[Known] {
-        &self.modules
+        self.modules.list()
     }
 }
