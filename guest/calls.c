@@ -67,10 +67,11 @@ long vesper_helper_init_module(unsigned long image, unsigned long len,
 }
 
 /*
- * A kprobe is the one interface that turns a name into an address. It is never
- * armed. Returns 0 if there is no such function.
+ * A kprobe is the one interface that turns a name, also "module:name", into an
+ * address. It is never armed. Returns 0 if there is no such function; @flags, if
+ * not %NULL, are those that the kprobe was given.
  */
-unsigned long vesper_helper_kprobe_address(const char *name)
+unsigned long vesper_kprobe_look_up(const char *name, u32 *flags)
 {
 	struct kprobe kp = {
 		.symbol_name = name,
@@ -80,7 +81,14 @@ unsigned long vesper_helper_kprobe_address(const char *name)
 	if (register_kprobe(&kp))
 		return 0;
 	unregister_kprobe(&kp);
+	if (flags)
+		*flags = kp.flags;
 	return (unsigned long)kp.addr;
+}
+
+unsigned long vesper_helper_kprobe_address(const char *name)
+{
+	return vesper_kprobe_look_up(name, NULL);
 }
 
 /* An address space for a kernel thread, as kunit_attach_mm() makes it. */

@@ -129,15 +129,10 @@ void vesper_helper_kprobe_detach(struct vesper_function *function)
 /* Where ftrace can have a function called, 0 if nowhere; also of "module:name". */
 static unsigned long ftrace_address(const char *name)
 {
-	struct kprobe kp = {
-		.symbol_name = name,
-		.flags = KPROBE_FLAG_DISABLED,
-	};
+	u32 flags = 0;
+	unsigned long address = vesper_kprobe_look_up(name, &flags);
 
-	if (register_kprobe(&kp))
-		return 0;
-	unregister_kprobe(&kp);
-	return kp.flags & KPROBE_FLAG_FTRACE ? (unsigned long)kp.addr : 0;
+	return flags & KPROBE_FLAG_FTRACE ? address : 0;
 }
 
 /* Whether the function of that name is one of the kernel proper. */
