@@ -43,6 +43,28 @@ host_victim() {
 	wait_for 20 "the victim's program" grep -qx sleep "/proc/$VICTIM/comm"
 }
 
+# A process of a memory cgroup below CGROUP/eater that wants more than all of it may have, and is
+# killed for it: EATER. Ended by host_group_end.
+host_group_eats() {
+	CGROUP=$VESPER_WORK/cgroup
+	mkdir "$CGROUP"
+	mount -t cgroup2 cgroup "$CGROUP" || fail "no cgroup2"
+	echo +memory >"$CGROUP/cgroup.subtree_control" || fail "no memory controller"
+	mkdir "$CGROUP/eater"
+	echo 12M >"$CGROUP/eater/memory.max"
+	# dd's buffer is larger than that.
+	sh -c 'echo $$ >"$1"; exec dd if=/dev/zero of=/dev/null bs=48M count=1' \
+		sh "$CGROUP/eater/cgroup.procs" &
+	EATER=$!
+	wait "$EATER" 2>/dev/null && fail "it had enough memory"
+}
+
+host_group_end() {
+	[[ -n ${CGROUP:-} ]] || return
+	rmdir "$CGROUP/eater"
+	umount "$CGROUP"
+}
+
 host_fact() { # FIELD OF vesper domains --json
 	vesper domains --json | python3 -c '
 import json, sys

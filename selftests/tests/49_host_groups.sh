@@ -21,28 +21,17 @@ load_group fs
 load_group panic
 
 host_step "memory"
-cgroup=$VESPER_WORK/cgroup
-mkdir "$cgroup" "$VESPER_WORK/mnt"
-mount -t cgroup2 cgroup "$cgroup" || fail "no cgroup2"
 end() {
 	local status=$?
-	rmdir "$cgroup/eater" 2>/dev/null
-	umount "$cgroup"
+	host_group_end
 	(exit "$status")
 	host_domain_end
 }
 trap end EXIT
-echo +memory >"$cgroup/cgroup.subtree_control" || fail "no memory controller"
-mkdir "$cgroup/eater"
-echo 12M >"$cgroup/eater/memory.max"
-# dd's buffer is larger than what it may have.
-sh -c 'echo $$ >"$1"; exec dd if=/dev/zero of=/dev/null bs=48M count=1' \
-	sh "$cgroup/eater/cgroup.procs" &
-eater=$!
-wait "$eater" 2>/dev/null && fail "it had enough memory"
+host_group_eats
 expect_record memory out_of_memory \
 	"comm == 'dd' and constraint == 'memory_cgroup' and cgroup == '/eater'"
-expect_record memory oom_victim "pid == $eater and comm == 'dd' and cgroup == '/eater'"
+expect_record memory oom_victim "pid == $EATER and comm == 'dd' and cgroup == '/eater'"
 expect_record memory reclaim_stall "comm == 'dd' and short_of == 'memory_cgroup'"
 
 host_step "process"
@@ -58,7 +47,7 @@ wait "$faulted" 2>/dev/null
 expect_record process exit "pid == $seven and code == 7"
 expect_record process exec "pid == $VICTIM and comm == 'sleep'"
 expect_record process exit "pid == $VICTIM and signal == 'SIGKILL' and comm == 'sleep'"
-expect_record process exit "pid == $eater and signal == 'SIGKILL' and comm == 'dd'"
+expect_record process exit "pid == $EATER and signal == 'SIGKILL' and comm == 'dd'"
 expect_record process fault "pid == $faulted and signal == 'SIGSEGV' and address == '0x123450'"
 
 host_step "net"
@@ -83,6 +72,7 @@ unload blockio
 rmmod null_blk
 
 host_step "fs"
+mkdir "$VESPER_WORK/mnt"
 mount -t tmpfs tmpfs "$VESPER_WORK/mnt" -o size=1M || fail "no tmpfs"
 mount -o remount,ro "$VESPER_WORK/mnt" || fail "cannot remount"
 umount "$VESPER_WORK/mnt"

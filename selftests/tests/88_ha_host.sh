@@ -20,8 +20,8 @@ probe = "memory"
 event = "out_of_memory"
 where = { constraint = "memory_cgroup" }
 RULE
-CGROUP=$VESPER_WORK/cgroup FS=$VESPER_WORK/fs
-mkdir "$CGROUP" "$FS"
+FS=$VESPER_WORK/fs
+mkdir "$FS"
 timeout=$(</proc/sys/kernel/hung_task_timeout_secs)
 clean_up() {
 	local status=$?
@@ -31,8 +31,7 @@ clean_up() {
 	fsfreeze --unfreeze "$FS"
 	wait
 	umount "$FS"
-	rmdir "$CGROUP/eater"
-	umount "$CGROUP"
+	host_group_end
 	rmmod scsi_debug
 	(exit $status)
 	host_domain_end
@@ -65,15 +64,7 @@ turns_red() { # RULE FINDING
 }
 
 host_step "memory of a group"
-mount -t cgroup2 cgroup "$CGROUP" || fail "no cgroup2"
-echo +memory >"$CGROUP/cgroup.subtree_control" || fail "no memory controller"
-mkdir "$CGROUP/eater"
-echo 12M >"$CGROUP/eater/memory.max"
-# dd's buffer is larger than what it may have.
-sh -c 'echo $$ >"$1"; exec dd if=/dev/zero of=/dev/null bs=48M count=1' \
-	sh "$CGROUP/eater/cgroup.procs" &
-eater=$!
-wait "$eater" 2>/dev/null && fail "it had enough memory"
+host_group_eats
 wait_for 30 "the finding" said "^a group's affair: host/memory: out_of_memory"
 
 host_step "memory of all"
