@@ -143,11 +143,7 @@ static void translated(struct qemu_plugin_tb *tb, void *data)
 int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
-	if (argc != 1 || strncmp(argv[0], "output=", 7)) {
-		fprintf(stderr, "counted: wants output=FILE\n");
-		return -1;
-	}
-	output = strdup(argv[0] + 7);
+	output = plugin_output("counted", argc, argv);
 	if (!output)
 		return -1;
 	cpus = qemu_plugin_scoreboard_new(sizeof(struct cpu));

@@ -59,11 +59,7 @@ static void at_exit(void *data)
 int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
-	if (argc != 1 || strncmp(argv[0], "output=", 7)) {
-		fprintf(stderr, "executed: wants output=FILE\n");
-		return -1;
-	}
-	output = strdup(argv[0] + 7);
+	output = plugin_output("executed", argc, argv);
 	/* Only what is written to takes memory. */
 	executed = calloc((LAST - FIRST) / 8 + 1, 1);
 	if (!output || !executed)

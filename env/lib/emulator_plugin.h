@@ -9,6 +9,8 @@
 #define EMULATOR_PLUGIN_H
 
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #define PLUGIN_VERSION	7
 #define PLUGIN_SYMBOL	__attribute__((visibility("default")))
@@ -58,5 +60,14 @@ int qemu_plugin_num_vcpus(void);
 /* What the emulator looks for in a plugin. */
 extern PLUGIN_SYMBOL int qemu_plugin_version;
 PLUGIN_SYMBOL int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv);
+
+/* Of the one argument that the plugins here take, output=FILE: that; else it is said. */
+static inline char *plugin_output(const char *plugin, int argc, char **argv)
+{
+	if (argc == 1 && !strncmp(argv[0], "output=", 7))
+		return strdup(argv[0] + 7);
+	fprintf(stderr, "%s: wants output=FILE\n", plugin);
+	return NULL;
+}
 
 #endif
