@@ -24,14 +24,25 @@
 #include "../prototypes.h"
 #include "fields.h"
 
-static void put_v4(char *text, __be32 address, __be16 port)
+static void set(struct net_end *end, const void *address, size_t len, __be16 port)
 {
-	snprintf(text, NET_ADDRESS_LEN, "%pI4:%u", &address, ntohs(port));
+	memcpy(end->address, address, len);
+	end->port = ntohs(port);
 }
 
-static void put_v6(char *text, const struct in6_addr *address, __be16 port)
+static void set_v4(struct net_ends *ends, __be32 local, __be16 from, __be32 remote, __be16 to)
 {
-	snprintf(text, NET_ADDRESS_LEN, "[%pI6c]:%u", address, ntohs(port));
+	ends->family = AF_INET;
+	set(&ends->local, &local, sizeof(local), from);
+	set(&ends->remote, &remote, sizeof(remote), to);
+}
+
+static void set_v6(struct net_ends *ends, const struct in6_addr *local, __be16 from,
+		   const struct in6_addr *remote, __be16 to)
+{
+	ends->family = AF_INET6;
+	set(&ends->local, local, sizeof(*local), from);
+	set(&ends->remote, remote, sizeof(*remote), to);
 }
 
 /*
@@ -41,29 +52,14 @@ void net_read_sock(const struct sock *sk, struct net_ends *ends)
 {
 	__be16 port = htons(sk->sk_num);
 
-	ends->local[0] = '\0';
-	ends->remote[0] = '\0';
-	ends->local_port = sk->sk_num;
-	ends->remote_port = ntohs(sk->sk_dport);
-	if (sk->sk_family == AF_INET) {
-		put_v4(ends->local, sk->sk_rcv_saddr, port);
-		put_v4(ends->remote, sk->sk_daddr, sk->sk_dport);
-	}
+	if (sk->sk_family == AF_INET)
+		set_v4(ends, sk->sk_rcv_saddr, port, sk->sk_daddr, sk->sk_dport);
 #if IS_ENABLED(CONFIG_IPV6)
-	if (sk->sk_family == AF_INET6) {
-		put_v6(ends->local, &sk->sk_v6_rcv_saddr, port);
-		put_v6(ends->remote, &sk->sk_v6_daddr, sk->sk_dport);
-	}
+	else if (sk->sk_family == AF_INET6)
+		set_v6(ends, &sk->sk_v6_rcv_saddr, port, &sk->sk_v6_daddr, sk->sk_dport);
 #endif
-}
-
-static void turn(struct net_ends *ends)
-{
-	struct net_ends other = *ends;
-
-	memcpy(ends->local, other.remote, sizeof(ends->local));
-	memcpy(ends->remote, other.local, sizeof(ends->remote));
-	swap(ends->local_port, ends->remote_port);
+	else
+		ends->family = AF_UNSPEC;
 }
 
 /* A number of bytes at @at lie in the linear part of a packet. */
@@ -87,7 +83,7 @@ static void put_packet(const struct sk_buff *skb, struct net_ends *ends)
 	__be16 from = 0, to = 0;
 	u8 protocol;
 
-	memset(ends, 0, sizeof(*ends));
+	ends->family = AF_UNSPEC;
 	ip = (const void *)skb_network_header(skb);
 	if (skb->protocol == htons(ETH_P_IP)) {
 		if (!within(skb, ip, sizeof(*ip)) || ip->version != 4 || ip->ihl < 5)
@@ -109,22 +105,17 @@ static void put_packet(const struct sk_buff *skb, struct net_ends *ends)
 		from = ports[0];
 		to = ports[1];
 	}
-	if (skb->protocol == htons(ETH_P_IP)) {
-		put_v4(ends->local, ip->saddr, from);
-		put_v4(ends->remote, ip->daddr, to);
-	} else {
-		put_v6(ends->local, &ip6->saddr, from);
-		put_v6(ends->remote, &ip6->daddr, to);
-	}
-	ends->local_port = ntohs(from);
-	ends->remote_port = ntohs(to);
+	if (skb->protocol == htons(ETH_P_IP))
+		set_v4(ends, ip->saddr, from, ip->daddr, to);
+	else
+		set_v6(ends, &ip6->saddr, from, &ip6->daddr, to);
 }
 
 /* A packet that came in: what it was sent to is ours. */
 void net_read_received(const struct sk_buff *skb, struct net_ends *ends)
 {
 	put_packet(skb, ends);
-	turn(ends);
+	swap(ends->local, ends->remote);
 }
 
 void net_read_packet(const struct sk_buff *skb, struct net_packet *packet)

@@ -10,15 +10,17 @@ struct net_device;
 struct sk_buff;
 struct sock;
 
-/* An IPv6 address in brackets, a port, and what ends the text. */
-#define NET_ADDRESS_LEN	56
+/* One end of a connection or of a packet. */
+struct net_end {
+	u8 address[16];		/* of IPv4 the first four */
+	u16 port;
+};
 
-/* Both ends of a connection or of a packet; empty where they are not known. */
+/* Both ends. */
 struct net_ends {
-	char local[NET_ADDRESS_LEN];
-	char remote[NET_ADDRESS_LEN];
-	u16 local_port;
-	u16 remote_port;
+	u16 family;		/* AF_INET, AF_INET6; any other: they have no addresses */
+	struct net_end local;
+	struct net_end remote;
 };
 
 /* A packet at any stage of its life; its source is the local end. */

@@ -4,13 +4,18 @@
 //!
 //! C header: `fields.h`
 
-use crate::vesper::Text;
+use crate::{
+    address::Address,
+    vesper::Text, //
+};
 use core::ptr;
 use kernel::{
     bindings::{
         net_device,
         sk_buff,
-        sock, //
+        sock,
+        AF_INET,
+        AF_INET6, //
     },
     prelude::*,
     str::CStr, //
@@ -66,17 +71,19 @@ impl Ends {
 
     /// Whether one of the ends has this port, 0 being any.
     pub(crate) fn has_port(&self, port: u32) -> bool {
-        port == 0 || port == self.local_port.into() || port == self.remote_port.into()
+        port == 0 || port == self.local.port.into() || port == self.remote.port.into()
     }
 
-    /// This machine's address and port.
-    pub(crate) fn local(&self) -> Text<'_> {
-        Text(&self.local)
-    }
-
-    /// The other's.
-    pub(crate) fn remote(&self) -> Text<'_> {
-        Text(&self.remote)
+    /// This machine's address and port, and the other's.
+    pub(crate) fn addresses(&self) -> [Address; 2] {
+        [&self.local, &self.remote].map(|end| match self.family.into() {
+            AF_INET => {
+                let [a, b, c, d, ..] = end.address;
+                Address::v4([a, b, c, d], end.port)
+            }
+            AF_INET6 => Address::v6(end.address, end.port),
+            _ => Address::none(),
+        })
     }
 }
 

@@ -25,6 +25,7 @@ use kernel::{
 #[path = "../../include/vesper/probe.rs"]
 #[macro_use]
 mod vesper;
+mod address;
 mod fields;
 #[path = "../notifier.rs"]
 mod notifier;
@@ -261,9 +262,10 @@ impl Probe {
         if !ends.has_port(port()) {
             return;
         }
+        let [local, remote] = ends.addresses();
         let record = Retransmit {
-            local: ends.local(),
-            remote: ends.remote(),
+            local: vesper::Text(local.bytes()),
+            remote: vesper::Text(remote.bytes()),
             state: State(state),
             retransmits,
             error,
@@ -286,9 +288,10 @@ impl Probe {
         if !ends.has_port(port()) {
             return;
         }
+        let [local, remote] = ends.addresses();
         let record = ResetSent {
-            local: ends.local(),
-            remote: ends.remote(),
+            local: vesper::Text(local.bytes()),
+            remote: vesper::Text(remote.bytes()),
             state: State(state),
             reason: ResetReason(reason),
         };
@@ -301,9 +304,10 @@ impl Probe {
         if !ends.has_port(port()) {
             return;
         }
+        let [local, remote] = ends.addresses();
         let record = ResetReceived {
-            local: ends.local(),
-            remote: ends.remote(),
+            local: vesper::Text(local.bytes()),
+            remote: vesper::Text(remote.bytes()),
             state: State(state),
         };
         self.channel.write(&record, false);
@@ -318,6 +322,7 @@ impl Probe {
         if !packet.ends.has_port(port()) {
             return;
         }
+        let [source, dest] = packet.ends.addresses();
         let record = Dropped {
             reason: fields::drop_reason(reason),
             reason_code: reason,
@@ -325,8 +330,8 @@ impl Probe {
             protocol: vesper::Hex(packet.protocol.into()),
             len: packet.len,
             ifindex: packet.ifindex,
-            source: packet.ends.local(),
-            dest: packet.ends.remote(),
+            source: vesper::Text(source.bytes()),
+            dest: vesper::Text(dest.bytes()),
         };
         self.channel.write(&record, false);
     }
@@ -353,12 +358,16 @@ impl Probe {
         };
         // SAFETY: As above.
         let (own, ends) = unsafe { (Ends::of_sock(sk), Ends::of_received(skb)) };
-        if !own.has_port(port()) || !self.refused.is_new([own.local().0, ends.remote().0]) {
+        if !own.has_port(port()) {
+            return;
+        }
+        let ([local, _], [_, remote]) = (own.addresses(), ends.addresses());
+        if !self.refused.is_new([local.bytes(), remote.bytes()]) {
             return;
         }
         let record = Overflow {
-            local: own.local(),
-            remote: ends.remote(),
+            local: vesper::Text(local.bytes()),
+            remote: vesper::Text(remote.bytes()),
             backlog: backlog.length,
             limit: backlog.limit,
         };
@@ -374,9 +383,10 @@ impl Probe {
         if !ends.has_port(port()) || !wanted(task) {
             return;
         }
+        let [local, remote] = ends.addresses();
         let record = SocketState {
-            local: ends.local(),
-            remote: ends.remote(),
+            local: vesper::Text(local.bytes()),
+            remote: vesper::Text(remote.bytes()),
             protocol: Protocol(protocol),
             old_state: State(from as u32),
             new_state: State(to as u32),
