@@ -26,3 +26,4 @@
 
 /* bindgen does not evaluate a sizeof in a macro. */
 const size_t VESPER_CONST_KSYM_SYMBOL_LEN = KSYM_SYMBOL_LEN;
+const size_t VESPER_CONST_MODULE_NAME_LEN = MODULE_NAME_LEN;

@@ -135,17 +135,25 @@ static unsigned long ftrace_address(const char *name)
 	return flags & KPROBE_FLAG_FTRACE ? address : 0;
 }
 
-/* Whether the function of that name is one of the kernel proper. */
-bool vesper_helper_is_built_in(const char *name)
+/*
+ * Puts the name of the module that a function is of into @module, of the size
+ * MODULE_NAME_LEN: "" if it is one of the kernel proper. %false if there is none of
+ * that name.
+ */
+bool vesper_helper_module_of(const char *name, char *module)
 {
 	unsigned long address = vesper_helper_kprobe_address(name);
 	char symbol[KSYM_SYMBOL_LEN];
+	const char *at;
 
 	if (!address)
 		return false;
-	/* Behind one of a module stands which. */
+	/* Behind one of a module stands which, in brackets. */
 	sprint_symbol(symbol, address);
-	return !strchr(symbol, '[');
+	at = strchr(symbol, '[');
+	strscpy(module, at ? at + 1 : "", MODULE_NAME_LEN);
+	module[strcspn(module, "]")] = '\0';
+	return true;
 }
 
 struct vesper_function *vesper_helper_fprobe_attach(const char *name,

@@ -15,7 +15,7 @@ struct vesper_function *vesper_helper_kprobe_attach(const char *name,
 						    vesper_handler_t handler,
 						    void *data);
 void vesper_helper_kprobe_detach(struct vesper_function *function);
-bool vesper_helper_is_built_in(const char *name);
+bool vesper_helper_module_of(const char *name, char *module);
 struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 						    vesper_handler_t handler,
 						    vesper_handler_t exit,

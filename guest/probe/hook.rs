@@ -13,6 +13,7 @@ use crate::{
     bindings,
     sys::{
         function::{
+            module_of,
             Function,
             Handler,
             Handlers, //
@@ -146,15 +147,21 @@ impl<'a> Spec<'a> {
         of: Option<(&CStr, &CStr)>,
         data: *mut c_void,
     ) -> Result<Hook> {
-        if let Some(at) = name.iter().position(|&c| c == b':') {
-            let (module, own) = name.split_at(at);
+        let in_module = match name.iter().position(|&c| c == b':') {
+            Some(at) => {
+                let (module, own) = name.split_at(at);
+                Some((text(module)?, text(own.get(1..).ok_or(EINVAL)?)?))
+            }
+            None => self.found_in(name)?,
+        };
+        if let Some((module, own)) = in_module {
             let whose = match of {
                 Some((of, point)) => Some(Whose::new(of, point, name)?),
                 None => None,
             };
             let spec = awaited::Spec {
-                module: text(module)?,
-                name: text(own.get(1..).ok_or(EINVAL)?)?,
+                module,
+                name: own,
                 whose,
             };
             // SAFETY: By the contract above.
@@ -176,6 +183,20 @@ impl<'a> Spec<'a> {
         unsafe { self.handlers(data) }?
             .attach(&name)
             .map(Hook::Function)
+    }
+
+    /// The module that a function is of which was named without one, and the function: it comes and
+    /// goes with that.
+    fn found_in(&self, name: &[u8]) -> Result<Option<(CString, CString)>> {
+        if self.raw.kind == bindings::VESPER_HOOK_TRACEPOINT {
+            return Ok(None);
+        }
+        let name = text(name)?;
+        match module_of(&name) {
+            Ok(Some(module)) => Ok(Some((module, name))),
+            Ok(None) | Err(ENOENT) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// At a tracepoint or function of the module that is named, which may be built in.

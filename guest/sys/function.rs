@@ -124,10 +124,7 @@ impl Handlers {
     pub(crate) fn attach_in(&self, module: &CStr, name: &CStr) -> Result<Function> {
         let full = CString::try_from_fmt(fmt!("{module}:{name}"))?;
         match self.attach(&full) {
-            // SAFETY: The name is a string.
-            Err(ENOENT) if unsafe { bindings::vesper_helper_is_built_in(name.as_char_ptr()) } => {
-                self.attach(name)
-            }
+            Err(ENOENT) if matches!(module_of(name), Ok(None)) => self.attach(name),
             attached => attached,
         }
     }
@@ -143,6 +140,21 @@ impl Handlers {
                 false => Function::fprobe(name, self.entry, self.exit, self.data),
             }
         }
+    }
+}
+
+/// The module that function `name` is of now, `None` if it is one of the kernel proper. Process
+/// context. `ENOENT`: there is no such function.
+pub(crate) fn module_of(name: &CStr) -> Result<Option<CString>> {
+    let mut module = [0; bindings::VESPER_CONST_MODULE_NAME_LEN];
+    // SAFETY: The name is a string, and there is as much room as it wants.
+    if !unsafe { bindings::vesper_helper_module_of(name.as_char_ptr(), module.as_mut_ptr()) } {
+        return Err(ENOENT);
+    }
+    let module = CStr::from_bytes_until_nul(&module).map_err(|_| EINVAL)?;
+    match module.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(CString::try_from(module)?)),
     }
 }
 

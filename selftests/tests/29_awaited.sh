@@ -56,8 +56,19 @@ guest_exec "$GUEST" "rmmod dummy" || fail "dummy stays"
 wait_for 20 "it to wait again" says "$(waiting ', which went')"
 
 unload any
+# Named without its module, while that is there.
+comes
+said=$(vesper load "$GUEST" any at=dummy_change_carrier 2>&1) || fail "cannot load: $said"
+expect_eq "what is listed" "$(listed)" ""
+guest_exec "$GUEST" "rmmod dummy" || fail "dummy stays"
+wait_for 20 "it to wait" says "point 'dummy_change_carrier' waits for module dummy, which went"
+comes
+wait_for 20 "it to be there" says ""
+guest_exec "$GUEST" "rmmod dummy" || fail "dummy stays"
+unload any
 # Those from before the driver was unbound are in a directory of their own.
 records=$(for trace in "$RELAY/$GUEST"/any*; do vesper cat "$GUEST/${trace##*/}"; done)
 expect_eq "calls of the function that came and went" "$(grep -c 'at="dummy:dummy_change_carrier"' <<<"$records")" 3
+expect_eq "calls of it by its own name alone" "$(grep -c 'at="dummy_change_carrier"' <<<"$records")" 1
 expect_match "the others" "$records" 'at="do_exit"'
 expect_eq "what is listed at last" "$(listed)" ""
