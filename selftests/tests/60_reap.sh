@@ -21,16 +21,20 @@ unload vesper_seq
 load_seq subbuf_size=4096 n_subbufs=8 len=100 switch_ms=600000
 seq_write 0 70
 seq_flush
+# Whatever has been called NAME@N in this guest before, they are numbered on.
+number=$(vesper list "$GUEST" | grep -o -m 1 '@[0-9]*')
+number=${number#@}
+first=vesper_seq@$number second=vesper_seq@$((number + 1))
 expect_eq "the host's list" "$(vesper list "$GUEST" | awk 'NR > 1 { print $2, $3 }')" \
-	$'vesper_seq live\nvesper_seq@1 draining\nvesper_seq@2 draining'
-expect_eq "the buffers' modules" "$(vesper stat "$GUEST" | awk 'NR > 1 && $NF > 0 { print $2 }' | sort)" \
-	$'vesper_seq\nvesper_seq@1\nvesper_seq@2'
+	$'vesper_seq live\n'"$first draining"$'\n'"$second draining"
+expect_eq "the buffers' modules" "$(vesper stat "$GUEST" | awk 'NR > 1 && $NF > 0 { print $2 }' | sort -V)" \
+	$'vesper_seq\n'"$first"$'\n'"$second"
 expect_eq "modules of the guest" "$(vesper domains | awk -v g="$GUEST" '$1 == g { print $7 }')" 3
-vesper reap "$GUEST/vesper_seq@1" || fail "cannot reap a draining module"
-[[ ! -e $RELAY/$GUEST/vesper_seq@1 ]] || fail "the files of what was reaped are still there"
-expect_eq "records of the other" "$(vesper cat "$GUEST/vesper_seq@2" --json | wc -l)" 60
+vesper reap "$GUEST/$first" || fail "cannot reap a draining module"
+[[ ! -e $RELAY/$GUEST/$first ]] || fail "the files of what was reaped are still there"
+expect_eq "records of the other" "$(vesper cat "$GUEST/$second" --json | wc -l)" 60
 expect_eq "records of the live one" "$(vesper cat "$GUEST/vesper_seq" --json | wc -l)" 70
-expect_status 1 vesper reap "$GUEST/vesper_seq@1"
+expect_status 1 vesper reap "$GUEST/$first"
 expect_match "reaping twice" "$OUTPUT" "nothing is kept"
 unload vesper_seq
 
