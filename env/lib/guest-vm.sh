@@ -4,6 +4,7 @@
 # The commands of env/guest-vm. State of guest NAME is in /run/vesper/NAME:
 # pid, qmp.sock, agent.{in,out}, console (a link to the log). Sourced.
 
+. "$VESPER_TOP/env/lib/guest-words.sh"
 state=/run/vesper
 # Where what is for guests has been built, if not here: for another kernel.
 guest_top=${GUEST_TOP:-$VESPER_TOP}
@@ -92,14 +93,12 @@ guest_start() {
 	mkfifo "$dir/agent.in" "$dir/agent.out"
 	# An emulated serial port costs an exit a byte: under nested emulation it
 	# made booting four times slower, so the console is a virtio one. Devices
-	# of the board that are of no use here only cost time to probe. So do the 255 buses
-	# that its memory-mapped configuration space has room for, and self-tests of ciphers:
-	# together half of a boot.
+	# of the board that are of no use here only cost time to probe.
 	setsid $qemu/qemu-system-x86_64 -name "$name" -nodefaults -no-user-config -display none \
 		-L /usr/share/seabios -L /usr/share/qemu \
 		-machine q35,hpet=off,smm=off,vmport=off,sata=off,smbus=off,i8042=off -accel kvm -cpu max -smp "$smp" -m "$mem" \
 		-kernel "$kernel" -initrd "$initramfs" \
-		-append "console=hvc0 ignore_loglevel panic=0 pci=lastbus=0 cryptomgr.notests vesper.name=$name$append" \
+		-append "$guest_words vesper.name=$name$append" \
 		-serial "file:$log/$name-serial.log" -pidfile "$dir/pid" \
 		-qmp "unix:$dir/qmp.sock,server=on,wait=off" \
 		-device virtio-serial-pci \

@@ -4,6 +4,7 @@
 # The packaged libvirt in the host VM, without systemd, and the guest of
 # examples/two-nodes under it. Sourced behind vesper.sh.
 
+. "$TOP/env/lib/guest-words.sh"
 EXAMPLES=$TOP/examples/two-nodes
 export LIBVIRT_DEFAULT_URI=qemu:///system
 
@@ -53,7 +54,7 @@ libvirt_domain() { # NAME
 	ln -sf "/run/libvirt/qemu/$1.pid" "$dir/pid"
 	sed -i -e "s|<boot dev='hd'/>|<kernel>$files/guest.vmlinuz</kernel>\
 <initrd>$files/guest.cpio</initrd>\
-<cmdline>console=hvc0 ignore_loglevel panic=0 vesper.name=$1</cmdline>|" \
+<cmdline>$guest_words vesper.name=$1</cmdline>|" \
 		-e "s|<serial type='pty'/>|<console type='file'><source path='$files/console' append='on'/>\
 <target type='virtio'/></console><channel type='pipe'><source path='$files/agent'/>\
 <target type='virtio' name='vesper.agent'/></channel>|" \
