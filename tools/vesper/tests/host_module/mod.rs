@@ -28,10 +28,8 @@ pub struct Fake {
     pub status: u32,
     pub stage: u32,
     pub text: &'static str,
-    /// The last load.
-    pub asked: RefCell<Option<Asked>>,
-    /// Name and parameters of each.
-    pub loads: RefCell<Vec<(String, String)>>,
+    /// The loads.
+    pub asked: RefCell<Vec<Asked>>,
 }
 
 /// What a load asked for.
@@ -52,8 +50,7 @@ pub fn fake() -> Fake {
         status: 0,
         stage: bindings::VIRTIO_VESPER_STAGE_KERNEL,
         text: "",
-        asked: RefCell::new(None),
-        loads: RefCell::default(),
+        asked: RefCell::default(),
     }
 }
 
@@ -146,17 +143,13 @@ impl Control for Fake {
     }
 
     fn load(&self, request: &mut vesper_load, image: &[u8], params: &[u8]) -> nix::Result<()> {
-        *self.asked.borrow_mut() = Some(Asked {
+        self.asked.borrow_mut().push(Asked {
             domain: string(&request.domain),
             module: string(&request.module),
             image_len: image.len(),
             params: String::from_utf8_lossy(params).into_owned(),
             timeout_ms: request.timeout_ms,
         });
-        self.loads.borrow_mut().push((
-            string(&request.module),
-            String::from_utf8_lossy(params).into_owned(),
-        ));
         self.answer()?;
         request.status = self.status;
         request.stage = self.stage;
