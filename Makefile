@@ -125,7 +125,7 @@ qtest: ## the QEMU device's own test
 shell: guest tools ## a host VM to try things in, with a guest running
 	@env/host-vm --boot fast --name shell --timeout 0 --interactive -- env/shell-init
 
-check: ## formatting, lints and style of everything
+check: modules tools ## formatting, lints and style of everything
 	@env/setup
 	@env/check
 

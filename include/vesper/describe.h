@@ -89,8 +89,8 @@
  * VESPER_ELSE() - a hook that stands in for the one before it, where this kernel
  *		   does not have that, for VESPER_POINTS()
  * @_kind: TRACEPOINT, KPROBE, FPROBE or SOURCE
+ * @...: as for the macro of that kind
  *
- * What is behind it is as for the macro of that kind:
  *
  *	VESPER_FPROBE("out_of_memory", on_oom, NULL),
  *	VESPER_ELSE(KPROBE, "out_of_memory", on_oom)

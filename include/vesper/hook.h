@@ -103,7 +103,7 @@ struct vesper_hook *vesper_hook_attach(const struct vesper_hook_spec *spec,
  * @handler: void (*)(void *data, ...), with the tracepoint's own arguments
  * @data: passed to @handler
  *
- * vesper_hook_attach() for the simplest case.
+ * vesper_hook_attach() for the simplest case. Process context.
  *
  * Return: the hook, or an ERR_PTR(): -ENOENT if there is none of that name.
  */
@@ -170,10 +170,11 @@ void vesper_points_detach(struct vesper_points *points);
  * vesper_remark() - tell the operator something about this load
  * @owner: %THIS_MODULE
  * @fmt: a sentence, as for printk() but without level and newline
+ * @...: what @fmt wants
  *
- * In the module's init function: "vesper load" shows it, with the result, and
- * "vesper list" as long as the module is there; the kernel log has it in any case. If
- * init fails, it is the reason that is shown.
+ * Process context, in the module's init function: "vesper load" shows it, with the
+ * result, and "vesper list" as long as the module is there; the kernel log has it in
+ * any case. If init fails, it is the reason that is shown.
  */
 __printf(2, 3)
 void vesper_remark(const struct module *owner, const char *fmt, ...);
