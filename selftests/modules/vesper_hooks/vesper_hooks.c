@@ -12,7 +12,14 @@
 #define CALLED_FIELDS(F, event)	F(event, STRING, point, NULL, "which")
 VESPER_FIELDS(called, CALLED_FIELDS);
 
-static const struct vesper_event events[] = { VESPER_EVENT(called) };
+#define REMOUNTED_FIELDS(F, event) \
+	F(event, SYMBOL, function, NULL, "the function that was found")
+VESPER_FIELDS(remounted, REMOUNTED_FIELDS);
+
+static const struct vesper_event events[] = {
+	VESPER_EVENT(called), VESPER_EVENT(remounted),
+};
+
 static struct vesper_channel *channel;
 static struct vesper_points *attached;
 
@@ -40,6 +47,16 @@ static void on_hook(void *data, struct vesper_regs *regs)
 static void on_wrong(void *data, struct vesper_regs *regs)
 {
 	called("wrong");
+}
+
+static void on_remount(void *data, struct vesper_regs *regs)
+{
+	struct vesper_record record;
+
+	if (!vesper_record_begin(channel, 1, sizeof(regs->function), &record))
+		return;
+	vesper_put_symbols(&record, &regs->function, 1);
+	vesper_record_commit(&record, 0);
 }
 
 static void on_exit(void *data, struct task_struct *task, bool last)
@@ -76,6 +93,9 @@ static void end_wrong(void *data)
 #define NOWHERE		"no_such_function"
 #define SLEEP		"hrtimer_nanosleep"
 #define EXIT		"sched_process_exit"
+/* What two functions were called once, and what they are called now. */
+#define REMOUNT		"do_remount_sb|reconfigure_super"
+#define WARN		"warn_alloc_failed|warn_alloc"
 
 #define POINTS(P) \
 	P(other_name, ON, "the second name is one of this kernel", \
@@ -87,6 +107,10 @@ static void end_wrong(void *data)
 	P(other_kind, ON, "a source does not begin, a tracepoint takes its place", \
 	  VESPER_SOURCE(refuse, end_wrong), \
 	  VESPER_ELSE(TRACEPOINT, "no_such_tracepoint|" EXIT, on_exit)) \
+	P(remount, ON, "a function that was renamed, at a kprobe", \
+	  VESPER_KPROBE(REMOUNT, on_remount)) \
+	P(warn, ON, "another one, at an fprobe", \
+	  VESPER_FPROBE(WARN, on_wrong, NULL)) \
 	P(source, ON, "something of the probe's own", \
 	  VESPER_SOURCE(begin, end)) \
 	P(half, ON, "one of two hooks can't be attached: none is", \
