@@ -60,15 +60,20 @@ trace_details() { # DIR
 
 # How many events or packets babeltrace2 finds to be discarded in a trace.
 discarded() { # events|packets DIR
-	trace_details "$2" >"$VESPER_WORK/discarded" || return
+	# What is wrong with it is said in place of the number.
+	(trace_details "$2") >"$VESPER_WORK/discarded" || {
+		cat "$VESPER_WORK/discarded"
+		return 1
+	}
 	sed -nE 's/^.*Discarded '"$1"' \(([0-9,]+) .*$/\1/p' "$VESPER_WORK/discarded" | tr -d , |
 		awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-# The records of a trace in the order of their times; babeltrace2's remarks on
-# discarded ones, which it prints as warnings, are what discarded() counts.
+# The records of a trace in the order of their times, in $VESPER_WORK/records; babeltrace2's
+# remarks on discarded ones, which it prints as warnings, are what discarded() counts.
 trace_records() { # DIR
-	babeltrace2 "$1" 2>"$VESPER_WORK/records.err" || fail "babeltrace2: $(cat "$VESPER_WORK/records.err")"
+	babeltrace2 "$1" >"$VESPER_WORK/records" 2>"$VESPER_WORK/records.err" ||
+		fail "babeltrace2: $(cat "$VESPER_WORK/records.err")"
 	grep -v 'Tracer discarded' "$VESPER_WORK/records.err" >"$VESPER_WORK/records.rest"
 	[[ ! -s $VESPER_WORK/records.rest ]] || fail "babeltrace2 warns: $(head -5 "$VESPER_WORK/records.rest")"
 }

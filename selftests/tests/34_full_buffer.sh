@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # A full buffer with no reader: the guest drops and counts, nothing else; what
 # is there stays, and after a reader has drained it the buffer fills again.
-. lib/vesper.sh
+. lib/record.sh
 unload_on_exit vesper_seq
 
 stat_field() { # FIELD, of CPU 0
@@ -30,6 +30,8 @@ cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy/"
 expect_eq "lost after the reader came" "$(guest_count vesper_seq lost 0)" "$lost"
 
 # babeltrace2 says how many were discarded: that is what it is for here.
-babeltrace2 "$VESPER_WORK/copy" >"$VESPER_WORK/all" 2>"$VESPER_WORK/err" || fail "babeltrace2"
-expect_match "babeltrace2 on lost records" "$(cat "$VESPER_WORK/err")" "discarded $lost event"
-seq_check 0=1060-"$lost" <"$VESPER_WORK/all" || fail "records"
+expect_eq "events discarded" "$(discarded events "$VESPER_WORK/copy")" "$lost"
+expect_eq "packets discarded" "$(discarded packets "$VESPER_WORK/copy")" 0
+trace_records "$VESPER_WORK/copy"
+expect_match "babeltrace2 on lost records" "$(cat "$VESPER_WORK/records.err")" "discarded $lost event"
+seq_check 0=1060-"$lost" <"$VESPER_WORK/records" || fail "records"

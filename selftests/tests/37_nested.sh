@@ -3,7 +3,7 @@
 # A record begun inside another on the same CPU is dropped and counted, whether
 # by the same code or by an NMI; an NMI that meets no record writes its own.
 # None of them harms another record.
-. lib/vesper.sh
+. lib/record.sh
 unload_on_exit vesper_seq
 
 nmi() { # COUNT
@@ -18,7 +18,7 @@ numbers() { # of both CPUs: how many have been used up
 }
 
 in_context() { # CONTEXT
-	grep -c "context = ( \"$1\"" "$VESPER_WORK/all" || true
+	grep -c "context = ( \"$1\"" "$VESPER_WORK/records" || true
 }
 
 # All that was written, each number at most once; of numbers used up and not
@@ -27,17 +27,15 @@ check() {
 	mkdir -p "$VESPER_WORK/copy"
 	seq_flush
 	cp "$RELAY/$GUEST/vesper_seq/"* "$VESPER_WORK/copy/"
-	# It warns of discarded events, as it should.
-	babeltrace2 "$VESPER_WORK/copy" >"$VESPER_WORK/all" 2>"$VESPER_WORK/err" ||
-		fail "babeltrace2: $(cat "$VESPER_WORK/err")"
 	local read written lost
-	read=$(wc -l <"$VESPER_WORK/all")
+	trace_records "$VESPER_WORK/copy"
+	read=$(wc -l <"$VESPER_WORK/records")
 	written=$(guest_count vesper_seq written all)
 	lost=$(guest_count vesper_seq lost all)
 	expect_eq "records read" "$read" "$written"
 	expect_eq "written and lost" $((written + lost)) "$(numbers)"
 	expect_eq "numbers read twice" \
-		"$(sed -n 's/.*number = \([0-9]*\), cpu = \([0-9]*\).*/\2.\1/p' "$VESPER_WORK/all" | sort | uniq -d)" ""
+		"$(sed -n 's/.*number = \([0-9]*\), cpu = \([0-9]*\).*/\2.\1/p' "$VESPER_WORK/records" | sort | uniq -d)" ""
 	note "$read records, $lost lost, $(in_context nmi) written by NMIs," \
 		"$(guest_count vesper_seq nested all) nested"
 	rm -rf "$VESPER_WORK/copy"
@@ -50,7 +48,7 @@ expect_eq "lost" "$(guest_count vesper_seq lost 0)" 50
 expect_eq "lost for another reason" "$(guest_count vesper_seq too_big 0)" 0
 check
 expect_eq "nested records in the data" "$(in_context nested)" 0
-expect_eq "records in the data" "$(wc -l <"$VESPER_WORK/all")" 50
+expect_eq "records in the data" "$(wc -l <"$VESPER_WORK/records")" 50
 unload vesper_seq
 
 load_seq subbuf_size=262144 n_subbufs=8 nmi=1

@@ -3,7 +3,7 @@
 # No reader, a slow one, one that was stopped with the file open: to the guest it
 # is all the same. Records that do not fit are counted as lost, nothing else is
 # held up, and it goes on as soon as somebody has read.
-. lib/vesper.sh
+. lib/record.sh
 unload_on_exit vesper_seq
 
 count() { guest_count vesper_seq "$1" 0; }
@@ -54,6 +54,6 @@ numbers=$(seq_number 0) lost=$(count lost)
 cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy/"
 seq_flush
 cat "$(relay_file vesper_seq 0)" >>"$out"
-# babeltrace2 warns of the records that were dropped.
-babeltrace2 "$VESPER_WORK/copy" 2>/dev/null | seq_check 0="$numbers-$lost" || fail "records"
+trace_records "$VESPER_WORK/copy"
+seq_check 0="$numbers-$lost" <"$VESPER_WORK/records" || fail "records"
 unload vesper_seq
