@@ -73,6 +73,14 @@ note "$(grep 'times are' "$VESPER_WORK/trace.log")"
 causes 5
 unwatch
 record_end "$VESPER_WORK/trace"
+# Whose boot it was, in each one's own trace.
+for GUEST in host $shared $OTHER; do
+	origin=$(trace_details "$VESPER_WORK/trace/$GUEST/any") || fail "$GUEST: $origin"
+	expect_eq "boot id in the trace of $GUEST" \
+		"$(sed -nE '/Environment/,$s/^ +boot_id: (.*)$/\1/p' <<<"$origin" | sort -u)" \
+		"$(guest_exec "$GUEST" 'cat /proc/sys/kernel/random/boot_id')"
+done
+GUEST=host
 
 babeltrace2 "$VESPER_WORK/trace" --clock-seconds --no-delta --fields trace:domain \
 	>"$VESPER_WORK/all" 2>"$VESPER_WORK/err" || fail "babeltrace2: $(cat "$VESPER_WORK/err")"
