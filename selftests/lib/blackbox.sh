@@ -231,7 +231,7 @@ blackbox_round() { # FAULT [PARAM=VALUE...]
 
 # Nobody reads until it has happened and the guest is gone; then a recorder takes all
 # there is. Its trace is one that babeltrace2 has nothing to say against, with every
-# record that the ledger has, and one more at the most.
+# record that the ledger has, and one more at the most; of a panic, its last words.
 blackbox_recorded() { # FAULT
 	local fault=$1 dir cpu mark wanted=() console
 	ROUND=$((ROUND + 1))
@@ -250,9 +250,10 @@ blackbox_recorded() { # FAULT
 	panic)
 		panic_expected
 		echo "# kernel-log: $GUEST $PANICS end Kernel panic - not syncing" >>"$dir/declared"
+		vesper load "$GUEST" panic || fail "cannot load the group panic"
 		guest_soon "echo 0 >/proc/sys/kernel/panic; echo c >/proc/sysrq-trigger"
 		wait_for 60 "the panic" panic_seen "$console"
-		guest_qmp "$GUEST" '{"execute":"quit"}' >/dev/null
+		befall_kill
 		;;
 	*) "befall_$fault" ;;
 	esac
@@ -269,8 +270,22 @@ blackbox_recorded() { # FAULT
 		N=$(sed -n "s/^CPU $cpu: \([0-9]*\) records.*/\1/p" "$dir/checked")
 		((N <= $(ledger written "$cpu") + 1)) || fail "$fault: CPU $cpu has more records than were written"
 	done
+	[[ $fault != panic ]] || last_words
 	kernel_log_scan "$GUEST" "$(guest_console "$GUEST")" "$mark" "$dir/declared" ||
 		fail "$fault: see above; SEED=$SEED"
+}
+
+# What a kernel that is gone had to say of its end: the record of the group panic, which
+# nobody had read.
+last_words() {
+	vesper record "$GUEST/panic" -o "$dir/words" >"$dir/words.log" 2>&1 ||
+		fail "$fault: the recorder: $(<"$dir/words.log")"
+	babeltrace2 "$dir/words" >"$dir/text" 2>"$dir/err" || fail "$fault: babeltrace2: $(<"$dir/err")"
+	[[ ! -s $dir/err ]] || fail "$fault: babeltrace2 warns: $(head -n 5 "$dir/err")"
+	expect_eq "records of the panic" "$(grep -c ' panic: ' "$dir/text")" 1
+	expect_match "its message" "$(<"$dir/text")" 'message = "sysrq triggered crash'
+	expect_match "its last words" "$(<"$dir/text")" 'last_words = ".*Trigger a crash'
+	note "blackbox: $fault: the last words were there, $(wc -c <"$dir/text") bytes of text"
 }
 
 # All was read but the metadata, which are of use to whoever has the rest: when
