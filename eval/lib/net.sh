@@ -34,12 +34,13 @@ client_start() {
 
 is_up() { [[ $(tail -n 1 "$CLIENT_LOG") == *'"up"'* ]]; }
 
-# Down, and up again, since that time.
+# Down, and up again, since that time. The file is read once: it grows.
 back_since() { # NS
-	is_up && awk -F'[:,}]' -v from="$1" '
+	awk -v from="$1" '
+		{ up = /"up"/ }
 		/"down"/ { match($0, /"at_ns":[0-9]+/); at = substr($0, RSTART + 8, RLENGTH - 8)
 			if (at + 0 >= from + 0) found = 1 }
-		END { exit !found }' "$CLIENT_LOG"
+		END { exit !(found && up) }' "$CLIENT_LOG"
 }
 
 client_stop() {
