@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod error;
 pub mod event;
+pub mod fault;
 pub mod free;
 pub mod plan;
 pub mod plot;

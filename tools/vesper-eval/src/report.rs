@@ -31,6 +31,8 @@ pub struct Sum {
     pub service_s: Option<f64>,
     /// Runs in which the client did not get the page at some time after the fault.
     pub outages: usize,
+    /// Findings of vesper-ha, in all runs, that are about something else than the fault.
+    pub beside: usize,
     /// Each run's seconds until it was noticed, in the order of the runs.
     pub detections_s: Vec<Option<f64>>,
     /// The same until stopping or starting began.
@@ -65,6 +67,7 @@ pub fn sums(runs: &[Run]) -> Sums {
             recovery_s: middle(|run| run.recovery),
             service_s: middle(|run| run.service),
             outages: times.iter().filter(|run| run.outage.is_some()).count(),
+            beside: times.iter().map(|run| run.beside).sum(),
             detections_s: times.iter().map(|run| run.detection).collect(),
             recoveries_s: times.iter().map(|run| run.recovery).collect(),
             services_s: times.iter().map(|run| run.service).collect(),
@@ -166,7 +169,11 @@ fn goals(sums: &Sums) -> Vec<String> {
         let pacemaker = ways.get(&Way::Pacemaker).and_then(|sum| sum.detection_s);
         if let (Some(pacemaker), Some(vesper)) = (pacemaker, vesper.detection_s) {
             let times = pacemaker / vesper.max(1e-9);
-            let _ = write!(text, ", {times:.0} times faster than by Pacemaker alone");
+            let _ = write!(
+                text,
+                ", {:.0} times faster than by Pacemaker alone",
+                times.floor()
+            );
             text += match times >= 100.0 {
                 true => " (goal: 100)",
                 false => " (goal of 100 NOT reached)",
@@ -176,6 +183,9 @@ fn goals(sums: &Sums) -> Vec<String> {
             if ways.get(&way).is_some_and(|sum| sum.noticed == 0) {
                 let _ = write!(text, "; not by {}", way.name());
             }
+        }
+        if vesper.beside > 0 {
+            let _ = write!(text, "; findings about something else: {}", vesper.beside);
         }
         goals.push(text);
     }
@@ -196,7 +206,7 @@ mod tests {
         if let Some(at) = noticed.map(|at| (at * 1e9) as i64) {
             text += &format!(
                 "{{\"event\":\"monitor\",\"at_ns\":{at},\"status\":1}}\n{{\"event\":\"dead\",\"at_ns\":{at}}}\n\
-                 {{\"event\":\"explain\",\"found\":[{{\"rule\":\"a\",\"at_ns\":{at}}}]}}\n"
+                 {{\"event\":\"explain\",\"found\":[{{\"rule\":\"kernel panic\",\"at_ns\":{at}}}]}}\n"
             );
         }
         let mut runs = event::parse(&(text + "{\"event\":\"end\"}")).unwrap();

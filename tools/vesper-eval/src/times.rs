@@ -2,7 +2,8 @@
 
 //! What a run took, from its raw events.
 
-use crate::event::{Event, Run, Way};
+use crate::event::{Event, Finding, Run, Way};
+use crate::fault;
 
 /// Seconds after the fault; none where it did not come to that.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -15,6 +16,8 @@ pub struct Times {
     pub service: Option<f64>,
     /// Until the client did not get it.
     pub outage: Option<f64>,
+    /// Findings of vesper-ha that are about something else than the fault.
+    pub beside: usize,
 }
 
 /// None for a run in which nothing was done to the guest.
@@ -39,8 +42,10 @@ pub fn times(run: &Run) -> Option<Times> {
         }),
         Way::Vesper => first(fault, &|event| match event {
             Event::Explain { found } => {
-                let times = found.iter().map(|finding| finding.at_ns);
-                times.filter(|at| *at >= fault).min()
+                let told = |finding: &&Finding| {
+                    finding.at_ns >= fault && fault::told_by(&run.fault, &finding.rule)
+                };
+                found.iter().filter(told).map(|finding| finding.at_ns).min()
             }
             _ => None,
         }),
@@ -59,11 +64,19 @@ pub fn times(run: &Run) -> Option<Times> {
             _ => None,
         })
     });
+    let findings = run.events.iter().flat_map(|event| match event {
+        Event::Explain { found } => found.as_slice(),
+        _ => &[],
+    });
+    let beside = findings
+        .filter(|finding| !fault::told_by(&run.fault, &finding.rule))
+        .count();
     Some(Times {
         detection: detection.map(seconds),
         recovery: recovery.map(seconds),
         service: service.map(seconds),
         outage: outage.map(seconds),
+        beside,
     })
 }
 
@@ -82,7 +95,6 @@ pub fn median(values: &[f64]) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Finding;
 
     const S: i64 = 1_000_000_000;
 
@@ -149,11 +161,15 @@ mod tests {
             Event::Explain {
                 found: vec![
                     Finding {
-                        rule: "old".into(),
+                        rule: "kernel panic".into(),
                         at_ns: 9 * S,
                     },
                     Finding {
-                        rule: "new".into(),
+                        rule: "disk errors".into(),
+                        at_ns: 10 * S + 1,
+                    },
+                    Finding {
+                        rule: "guest has panicked".into(),
                         at_ns: 11 * S,
                     },
                 ],
@@ -163,6 +179,7 @@ mod tests {
         assert_eq!(seen(Way::Vesper), Some(1.0));
         assert_eq!(seen(Way::Heartbeat), Some(2.0));
         assert_eq!(seen(Way::Pacemaker), Some(3.0));
+        assert_eq!(times(&run(Way::Vesper, &events)).unwrap().beside, 1);
     }
 
     #[test]

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What each fault is to be noticed by.
+
+/// The rules of `eval/ha.toml` that a fault is a case of. A finding by another one is no
+/// detection of it. Of a fault that is not known, all are.
+fn rules(fault: &str) -> Option<&'static [&'static str]> {
+    Some(match fault {
+        "sigterm" => &["service told to end", "service killed by a signal"],
+        "oom-service" => &[
+            "out of memory",
+            "service killed for want of memory",
+            "service killed by a signal",
+        ],
+        "oom-hog" => &["out of memory"],
+        "panic" => &["kernel panic", "guest has panicked", "guest hangs"],
+        "hang" => &["guest hangs"],
+        "block" => &["disk errors"],
+        "machine-check" => &["host machine check"],
+        _ => return None,
+    })
+}
+
+/// Whether a finding by this rule says that the fault has happened.
+pub fn told_by(fault: &str, rule: &str) -> bool {
+    rules(fault).is_none_or(|rules| rules.contains(&rule))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_are_those_of_the_evaluation() {
+        let config = include_str!("../../../eval/ha.toml");
+        let faults = include_str!("../../../eval/lib/faults.sh");
+        for fault in [
+            "sigterm",
+            "oom-service",
+            "oom-hog",
+            "panic",
+            "hang",
+            "block",
+            "machine-check",
+        ] {
+            assert!(faults.contains(&format!("\t{fault})")), "{fault}");
+            for rule in rules(fault).unwrap() {
+                assert!(config.contains(&format!("name = \"{rule}\"")), "{rule}");
+                assert!(told_by(fault, rule));
+            }
+        }
+        assert!(!told_by("oom-hog", "guest hangs"));
+        assert!(told_by("flood", "guest hangs"));
+    }
+}
