@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # time-limit: 300
-# A cluster of two nodes: a machine check of the host turns its health red, by the
-# rules that are shipped, and what runs there moves to the other node while both live;
-# a corrected error does not. A guest whose resource runs on the other node, or is not
-# managed, is left alone.
+# A cluster of two nodes: a machine check of the host, or an error of its memory that EDAC
+# reports, turns its health red, by the rules that are shipped, and what runs there moves
+# to the other node while both live; a corrected error does not. A guest whose resource
+# runs on the other node, or is not managed, is left alone.
 # kernel-log: host * Machine [Cc]heck
 . lib/vesper.sh
 . lib/groups.sh
@@ -20,6 +20,7 @@ clean_up() {
 	kill "$HA" 2>/dev/null
 	((status == 0)) || tail -n 20 "$VESPER_WORK"/*log
 	cluster_stop
+	rmmod vesper_edac 2>/dev/null
 	"$TOP/env/guest-vm" kill ha4 >/dev/null 2>&1
 	(exit $status)
 	host_domain_end
@@ -73,8 +74,28 @@ expect_match "what was done" "$(vesper-ha explain host -n 1)" \
 	"attribute #health-vesper after .*: #health-vesper=red on node1"
 expect_eq "findings" "$(grep -c 'host machine check: host/any' "$VESPER_WORK/log")" 1
 # The operator has seen to it.
+cleared() { (($(grep -c '#health-vesper taken back on node1' "$VESPER_WORK/log") == $1)); }
 vesper-ha clear host
-wait_for 60 "the health's end" said '#health-vesper taken back on node1'
+wait_for 60 "the health's end" cleared 1
+wait_for 60 "the service at home again" runs_on node1
+
+# The same by EDAC, as the driver of a memory controller reports it.
+insmod "$HOST_TOP/selftests/modules/vesper_edac/vesper_edac.ko" || fail "no vesper_edac"
+memory_error() { # corrected|uncorrected
+	host_step "memory error, $1"
+	taskset -c 0 sh -c "echo $1 >/sys/module/vesper_edac/parameters/error" ||
+		fail "no error is reported"
+}
+# In the order of one CPU: when the second is found, the first has been judged.
+memory_error corrected
+memory_error uncorrected
+wait_for 60 "the finding" said 'host memory error: host/any: entry'
+wait_for 60 "the service on the other node" runs_on node2
+expect_eq "findings" "$(grep -c 'host memory error: host/any' "$VESPER_WORK/log")" 1
+expect_match "which of the two" "$(vesper-ha explain host -n 1 --json)" '"type": ?1[,}]'
+rmmod vesper_edac || fail "vesper_edac stays"
+vesper-ha clear host
+wait_for 60 "the health's end" cleared 2
 wait_for 60 "the service at home again" runs_on node1
 kill -TERM "$HA"
 wait "$HA" || fail "vesper-ha ended with $?"
