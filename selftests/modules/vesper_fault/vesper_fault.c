@@ -10,6 +10,7 @@
  *	stuck	one CPU does
  *	halt	all CPUs are halted for good, interrupts off: nothing but a
  *		reset gets them out of that
+ *	hypercall	none: the hypervisor is asked, for nothing
  */
 #include <linux/compiler.h>
 #include <linux/cpumask.h>
@@ -17,6 +18,7 @@
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/irqflags.h>
+#include <linux/kvm_para.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
 #include <linux/stop_machine.h>
@@ -99,12 +101,18 @@ static noinline int vesper_fault_stuck(void *data, u64 ms)
 	return 0;
 }
 
+static int vesper_fault_hypercall(void *data, u64 value)
+{
+	return kvm_hypercall0(KVM_HC_VAPIC_POLL_IRQ);
+}
+
 DEFINE_DEBUGFS_ATTRIBUTE(hang_fops, vesper_fault_hung_at, vesper_fault_hang,
 			 "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(stuck_fops, NULL, vesper_fault_stuck, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(halt_fops, NULL, vesper_fault_halt, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(oops_fops, NULL, vesper_fault_oops, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(spin_fops, NULL, vesper_fault_spin, "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(hypercall_fops, NULL, vesper_fault_hypercall, "%llu\n");
 
 static int __init vesper_fault_init(void)
 {
@@ -116,6 +124,7 @@ static int __init vesper_fault_init(void)
 	debugfs_create_file_unsafe("hang", 0600, dir, NULL, &hang_fops);
 	debugfs_create_file_unsafe("stuck", 0200, dir, NULL, &stuck_fops);
 	debugfs_create_file_unsafe("halt", 0200, dir, NULL, &halt_fops);
+	debugfs_create_file_unsafe("hypercall", 0200, dir, NULL, &hypercall_fops);
 	return 0;
 }
 module_init(vesper_fault_init);
