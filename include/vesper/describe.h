@@ -91,7 +91,6 @@
  * @_kind: TRACEPOINT, KPROBE, FPROBE or SOURCE
  * @...: as for the macro of that kind
  *
- *
  *	VESPER_FPROBE("out_of_memory", on_oom, NULL),
  *	VESPER_ELSE(KPROBE, "out_of_memory", on_oom)
  */
