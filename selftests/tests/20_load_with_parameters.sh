@@ -16,7 +16,8 @@ done
 # Both parameters choose: another signal, or another target, leaves no record.
 # (Until it has called exec, the child bears the shell's name.)
 guest_exec "$GUEST" 'sleep 100 & sleep 1; kill -TERM $!; sleep 100 & sleep 1; kill -USR1 $!; sh -c "kill -USR1 \$\$"; true'
-wait_for 10 "the record" test "$(guest_count signal written all)" -ge 1
+written() { (($(guest_count signal written all) >= 1)); }
+wait_for 10 "the record" written
 records=$(vesper cat "$GUEST/signal")
 note "$records"
 expect_eq "records" "$(grep -c 'signal_generate:' <<<"$records")" 1
@@ -25,6 +26,18 @@ expect_match "the record" "$records" 'target_comm="sleep"'
 expect_match "its call stack" "$records" '__send_signal|send_signal'
 unload signal
 [[ ! -e $RELAY/$GUEST/signal ]] || fail "the files are still there"
+
+# One of two processes of the same name gets the same signal.
+# shellcheck disable=SC2016 # the guest's shell is to expand it
+victims=$(guest_exec "$GUEST" 'for n in 1 2; do sleep 100 >/dev/null 2>&1 & echo $!; done')
+read -r other victim <<<"${victims//$'\n'/ }"
+vesper load "$GUEST" "$SIGNAL" sig=15 "pid=$victim" || fail "load for a process"
+guest_exec "$GUEST" "kill -TERM $other $victim" || fail "kill"
+unload signal
+records=$(vesper cat "$GUEST/signal")
+note "$records"
+expect_eq "records" "$(grep -c 'signal_generate:' <<<"$records")" 1
+expect_match "the record" "$records" " target_pid=$victim target_tgid=$victim .*SIGTERM\\(15\\)"
 
 # The kernel ignores a parameter that a module does not have; the operator hears
 # of it.
