@@ -9,7 +9,14 @@ built=$GUEST_TOP/build/template
 for source in rust/exits.rs c/exits_c.c; do
 	(($(wc -l <"$TOP/probes/template/$source") < 60)) || fail "$source has 60 lines or more"
 done
-grep -rq "$TOP/include" "$built"/{rust,c}/.*.cmd && fail "they were built against the tree's own headers"
+# Against what is installed, by what the build wrote down of itself, and nothing of the tree.
+installed=$built/installed/usr/local/include
+grep -q -- "-I$installed/" "$built/c/.exits_c.o.cmd" || fail "exits_c was not built against $installed"
+grep -q " $installed/vesper/[^ ]*probe.h " "$built/rust/.vesper_bindings.rs.cmd" ||
+	fail "the bindings of exits are not those of $installed"
+grep -q 'vesper-api/probe.rs' "$built/rust/.exits.o.cmd" || fail "exits was not built with vesper-api"
+expect_eq "where that is" "$(readlink "$built/rust/vesper-api")" "$installed/vesper"
+grep -q "$GUEST_TOP/include" "$built"/{rust,c}/.*.cmd && fail "they were built against the tree's own headers"
 vesper load "$GUEST" "$built/rust/exits.ko" comm=sleep "$built/c/exits_c.ko" comm=sleep ||
 	fail "they cannot be loaded"
 
