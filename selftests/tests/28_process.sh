@@ -1,12 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The group "process": what a guest's processes do and how they end.
+# The group "process": what a guest's processes do and how they end, in its own pid namespace
+# and in another.
 . lib/vesper.sh
-unload_on_exit process
+unload_on_exit process signal
 
 guest_put "$GUEST" tools/fault /tmp/fault
 vesper load "$GUEST" process || fail "load"
-# The last line is the id of each.
+# The last line is the id of each, and that of the shell.
 # shellcheck disable=SC2016 # the guest's shell is to expand it
 ids=$(guest_exec "$GUEST" '
 	chmod +x /tmp/fault; cd /tmp; ulimit -c unlimited
@@ -16,15 +17,15 @@ ids=$(guest_exec "$GUEST" '
 	./fault & faulted=$!; wait $faulted
 	ls core* >/dev/null || echo "no core"
 	rm -f core* fault sleep
-	echo $seven $killed $faulted') || fail "the guest"
-read -r seven killed faulted <<<"$(tail -n 1 <<<"$ids")"
+	echo $seven $killed $faulted $$') || fail "the guest"
+read -r seven killed faulted shell <<<"$(tail -n 1 <<<"$ids")"
 unload process
 records=$(vesper cat "$GUEST/process")
 grep -E " pid=($seven|$killed|$faulted) " <<<"$records"
 one() { # WHAT REGEX
 	expect_eq "records of $1" "$(grep -cE "$2" <<<"$records")" 1
 }
-one "a fork" " fork: parent=[0-9]+ parent_comm=\"[^\"]+\" pid=$seven tgid=$seven "
+one "a fork" " fork: parent=$shell parent_comm=\"sh\" pid=$seven tgid=$seven ns_tgid=$seven\$"
 one "an exec" " exec: pid=$killed old_pid=$killed comm=\"sleep\" file=\"/tmp/sleep\""
 one "an exit with a code" " exit: pid=$seven .* code=7 signal=none\(0\) dumped=no\(0\) last=yes\(1\)"
 one "a killed process" " exit: pid=$killed .* comm=\"sleep\" code=0 signal=SIGKILL\(9\) dumped=no"
@@ -67,3 +68,26 @@ records=$(vesper cat "$GUEST/process")
 note "$records"
 expect_eq "records of process $pid" "$(grep -c " exit: pid=$pid .* code=9 " <<<"$records")" 1
 expect_eq "all records" "$(wc -l <<<"$records")" 1
+
+# In a pid namespace processes have other numbers, which are shown beside those that the rest
+# of the guest knows them by.
+vesper load "$GUEST" process points=fork,exit signal sig=10 stack=0 || fail "load for a namespace"
+ids=$(guest_exec "$GUEST" "
+	printf '%s\n' 'read -r outer rest </proc/self/stat; echo \$outer \$\$' \
+		'if [ \"\$1\" ]; then kill -USR1 \$PPID; exit 3; fi' \
+		'trap : USR1; sh /tmp/inner child; exit 4' >/tmp/inner
+	unshare -p -f sh /tmp/inner
+	rm /tmp/inner") || fail "no namespace"
+unload process
+unload signal
+read -r first first_inside child child_inside <<<"${ids//$'\n'/ }"
+expect_eq "what they call themselves" "$first_inside $child_inside" "1 2"
+records=$(vesper cat "$GUEST/process")
+grep -E " pid=($first|$child) " <<<"$records"
+one "the fork of the first" " fork: .* pid=$first tgid=$first ns_tgid=1\$"
+one "the fork of its child" " fork: parent=$first parent_comm=\"sh\" pid=$child tgid=$child ns_tgid=2\$"
+one "the child's exit" " exit: pid=$child tgid=$child ns_tgid=2 comm=\"sh\" code=3 "
+one "the exit of the first" " exit: pid=$first tgid=$first ns_tgid=1 comm=\"sh\" code=4 "
+records=$(vesper cat "$GUEST/signal")
+note "$records"
+one "a signal" " sender_pid=$child sender_tgid=$child sender_ns_pid=2 .* target_pid=$first target_tgid=$first target_ns_pid=1 "
