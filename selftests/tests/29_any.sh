@@ -37,12 +37,12 @@ records=$(recorded)
 expect_match "a tracepoint's argument" "$records" ' pid=([0-9]+) tgid=[^ ]+ comm="[^"]*" at="t:sched_process_exec" [^ ]+ old=([0-9]+)'
 expect_eq "its value" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 
-vesper load "$GUEST" any at=__set_task_comm args='text=+0(si):string,flags=flags:x64,r12=%r12' ||
+vesper load "$GUEST" any at=__set_task_comm args='text=+0(si):string,flags=flags:x64,r12=%r12,here=ip:symbol' ||
 	fail "load with a kprobe"
 guest_exec "$GUEST" 'cp /bin/busybox /tmp/a-name-of-its-own; /tmp/a-name-of-its-own true; rm /tmp/a-name-of-its-own'
 records=$(recorded)
 note "$(head -n 5 <<<"$records")"
-expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ text="a-name-of-its-own" flags=0x[0-9a-f]*[1-9a-f]'
+expect_match "text behind a pointer" "$records" 'at="__set_task_comm" [^ ]+ text="a-name-of-its-own" flags=0x[0-9a-f]*[1-9a-f][0-9a-f]* r12=0x[0-9a-f]+ here=__set_task_comm'
 
 # Only what takes long; entries are not told, so the return has it all: the arguments as
 # they were at entry, and the call stack.
@@ -65,6 +65,18 @@ guest_exec "$GUEST" 'printf "#!/bin/sh\n" >/tmp/script; chmod +x /tmp/script; /t
 records=$(recorded)
 note "$records"
 expect_match "text at entry" "$records" ' return: .*at="open_exec" .* file="/bin/sh"'
+
+# Of one process that is there already, while others end as well.
+pid=$(guest_exec "$GUEST" "sh -c 'until [ -e /tmp/go ]; do sleep 0.1; done' >/dev/null 2>&1 & echo \$!")
+vesper load "$GUEST" any at=do_exit "pid=$pid" || fail "load for a process"
+guest_exec "$GUEST" "
+	touch /tmp/go
+	while grep -q '^State:.[RSD]' /proc/$pid/status 2>/dev/null; do sleep 0.1; done
+	rm /tmp/go"
+records=$(recorded)
+note "$records"
+expect_match "the process that ends" "$records" " entry: pid=$pid tgid=$pid comm=\"sh\" at=\"do_exit\""
+expect_eq "all records" "$(wc -l <<<"$records")" 1
 
 # What can't be understood is told, with the reason.
 # shellcheck disable=SC2016 # $stack1 is the probe's
