@@ -21,10 +21,14 @@ load_group block min_us=20000
 read_sector 8 || fail "cannot read sector 8"
 expect_record blockio block_slow \
 	"device == '$disk' and op == 'read' and sector == 8 and bytes == 512 and us >= 20000 and status == 'ok' and issuer_pid > 0"
+guest_exec "$GUEST" "dd if=/dev/zero of=/dev/$disk oflag=direct bs=512 seek=24 count=1" ||
+	fail "cannot write sector 24"
+expect_record blockio block_slow \
+	"device == '$disk' and op == 'write' and sector == 24 and bytes == 512 and us >= 20000 and status == 'ok'"
 expect_none blockio block_error
 read_sector $((0x1234)) && fail "sector 0x1234 can be read"
 expect_record blockio block_error \
-	"device == '$disk' and op == 'read' and sector == 0x1234 and status == 'medium'"
+	"device == '$disk' and op == 'read' and sector == 0x1234 and bytes == 512 and 0 < failed_bytes <= bytes and status == 'medium'"
 # What is off unless it is named.
 expect_none blockio block_issue
 unload blockio
