@@ -51,6 +51,23 @@ expect_record sched run_queue_delay "comm == 'spinner' and us >= 1000 and before
 expect_record sched switch "prev_comm == 'spinner' and prev_state == 'runnable' and next_pid != prev_pid"
 expect_none sched switch "'spinner' not in (prev_comm, next_comm)"
 expect_none sched run_queue_delay "comm != 'spinner'"
+expect_none sched run_queue_delay "us < 1000"
+unload sched
+
+# Of one of the two.
+rm "$VESPER_WORK/sched.json"
+pids=$(guest_exec "$GUEST" "
+	for n in 1 2; do
+		timeout 120 taskset 2 sh -c 'while :; do :; done' >/dev/null 2>&1 & echo \$!
+	done")
+read -r one other <<<"${pids//$'\n'/ }"
+load_group sched points=delay,switch min_us=1000 "pid=$one" n_subbufs=32
+expect_record sched run_queue_delay "pid == $one and before_pid == $other"
+expect_record sched switch "prev_pid == $one and next_pid == $other"
+expect_record sched switch "prev_pid == $other and next_pid == $one"
+expect_none sched run_queue_delay "pid != $one"
+expect_none sched switch "$one not in (prev_pid, next_pid)"
+guest_exec "$GUEST" "kill $one $other" || fail "cannot end them"
 unload sched
 
 # It is frozen when the task wants to write.
@@ -60,7 +77,7 @@ guest_exec "$GUEST" "
 	echo 2 >/proc/sys/kernel/hung_task_timeout_secs
 	fsfreeze --freeze /tmp/fs
 	touch /tmp/fs/late >/dev/null 2>&1 &" || fail "cannot freeze"
-expect_record sched hung_task "comm == 'touch' and len(stack) > 3"
+expect_record sched hung_task "comm == 'touch' and 'percpu_rwsem_wait' in stack[0] and any('mnt_want_write' in s for s in stack)"
 guest_exec "$GUEST" "
 	fsfreeze --unfreeze /tmp/fs
 	echo $timeout >/proc/sys/kernel/hung_task_timeout_secs
