@@ -41,7 +41,7 @@ lines = (json.loads(line) for line in open(sys.argv[1]))
 fields = (l.get("fields", l) for l in lines if l.get("event") == "listen_overflow")
 print(len({f["remote"] for f in fields if f["local"] == sys.argv[2]}))' "$VESPER_WORK/net.json" "$2:7002")" "$refused"
 	((refused <= 5)) || fail "$refused of 5 clients were refused"
-	expect_record net tcp_retransmit "remote == '$2:7002' and local.startswith('$2:') and state == 'syn_sent' and retransmits >= 0"
+	expect_record net tcp_retransmit "remote == '$2:7002' and local.startswith('$2:') and state == 'syn_sent' and retransmits >= 1"
 }
 
 load_group net points=default,state
@@ -86,6 +86,18 @@ guest_exec "$GUEST" "nc -w 2 127.0.0.1 7001 </dev/null" && fail "somebody listen
 expect_none net tcp_reset_sent
 expect_none net packet_drop "dest == '127.0.0.1:7001'"
 expect_none net socket_state
+unload net
+
+# Of one of two processes that ask for the same.
+rm "$VESPER_WORK/net.json"
+pid=$(guest_exec "$GUEST" "
+	sh -c 'until [ -e /tmp/go ]; do sleep 0.1; done; exec nc -w 2 127.0.0.1 7001' </dev/null >/dev/null 2>&1 & echo \$!")
+load_group net points=state "pid=$pid"
+guest_exec "$GUEST" "nc -w 2 127.0.0.1 7001 </dev/null" && fail "somebody listens"
+guest_exec "$GUEST" "touch /tmp/go"
+expect_record net socket_state "pid == $pid and comm == 'nc' and remote == '127.0.0.1:7001' and new_state == 'syn_sent'"
+expect_none net socket_state "pid != $pid"
+guest_exec "$GUEST" "rm /tmp/go"
 unload net
 
 # A filter that no chosen point can heed is no filter, and that is said.
