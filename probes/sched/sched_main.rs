@@ -213,7 +213,7 @@ impl Probe {
         if regs.arg(0) as u32 != TAINT_SOFTLOCKUP {
             return;
         }
-        let Some(task) = vesper::Task::current() else {
+        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
         let record = Lockup {
