@@ -3,8 +3,10 @@
 # Groups of probe points: listed, loaded by name in the build for the guest's
 # kernel, several at once, all at once; what can't be attached, what there is not and what is
 # not built is told, with what to do.
-. lib/vesper.sh
-unload_on_exit signal process memory sched net blockio fs panic any
+. lib/record.sh
+all=(signal process memory sched net blockio fs panic any)
+unload_on_exit "${all[@]}"
+trap record_exit EXIT
 
 # The guest's kernel, which need not be the host's, and one that there is not.
 release=$(guest_exec "$GUEST" "uname -r")
@@ -37,26 +39,65 @@ expect_match "the host's list" "$(vesper list "$GUEST")" 'signal +live'
 guest_exec "$GUEST" 'true; sh -c "exit 7"; sh -c "kill -USR1 \$\$"; true'
 unload process
 unload signal
-exits=$(vesper cat "$GUEST/process")
+shown=$(vesper cat "$GUEST") || fail "cannot read both at once"
+exits=$(grep " $GUEST/process " <<<"$shown")
 note "$exits"
 expect_eq "records other than those of exit" "$(grep -vc ' exit: ' <<<"$exits")" 0
 expect_match "a process that failed" "$exits" ' exit: .* code=7 '
 expect_eq "processes that did not fail" "$(grep -c 'code=0 signal=none' <<<"$exits")" 0
-expect_match "records of the other" "$(vesper cat "$GUEST/signal")" 'SIGUSR1'
+expect_match "records of the other" "$(grep " $GUEST/signal " <<<"$shown")" 'SIGUSR1'
 
-# All there are, by one command.
-said=$(vesper load "$GUEST" signal process memory sched net block fs panic any at=tcp_v4_connect 2>&1) ||
+# All there are, by one command, and a recorder behind them. Only shells are listened to, which
+# can be made to be silent.
+said=$(vesper load "$GUEST" signal comm=sh process comm=sh memory sched min_us=600000000 net block fs panic \
+	any at=tcp_v4_connect 2>&1) ||
 	fail "cannot load all groups at once: $said"
 note "$said"
 [[ $said != *"is not attached"* ]] || fail "a point is left out: $said"
-all=(signal process memory sched net blockio fs panic any)
 listed=$(vesper list "$GUEST")
 for module in "${all[@]}"; do expect_match "the host's list" "$listed" "$module +live"; done
+DIR=$VESPER_WORK/trace
+record_start "$DIR" "${#all[@]}" "$GUEST"
 guest_exec "$GUEST" 'nc -w 2 127.0.0.1 7001 </dev/null; sh -c "kill -TERM \$\$"; true'
+# The guest's own counts, told by a shell that starts nothing from there on, and does not end.
+# Its words are what `guest_count` reads.
+guest_exec "$GUEST" "
+	mkfifo /tmp/counted
+	(
+		while [ -e /proc/\$\$ ]; do sleep 0.1; done
+		line=
+		for module in ${all[*]}; do
+			sum=0 gone=0
+			while read -r cpu written lost rest; do
+				case \$cpu in [0-9]*) sum=\$((sum + written)) gone=\$((gone + lost)) ;; esac
+			done </sys/kernel/debug/vesper_guest/\$module/cpu/stats
+			line=\"\$line \$module: \$sum \$gone;\"
+		done
+		echo \"counted:\$line that is all\" >/dev/kmsg
+		read -r line </tmp/counted
+	) >/dev/null 2>&1 &" || fail "the guest does not count"
+counts() { tr -d '\r' <"$(guest_console "$GUEST")" | grep -a 'counted: .* that is all'; }
+wait_for 20 "the guest's counts" counts
+counted=$(counts | tail -n 1)
+note "$counted"
 for module in "${all[@]}"; do unload "$module"; done
-shown=$(vesper cat "$GUEST" 2>/dev/null) || fail "cannot read all groups at once"
-for event in 'signal_generate: .*SIGTERM' 'exit: .*signal=SIGTERM' 'tcp_reset_sent: ' 'entry: .*tcp_v4_connect'; do
-	expect_match "records of all groups" "$shown" " $event"
+record_end "$DIR"
+guest_exec "$GUEST" 'echo >/tmp/counted; rm /tmp/counted'
+for module in "${all[@]}"; do
+	[[ $counted =~ \ $module:\ ([0-9]+)\ ([0-9]+)\; ]] || fail "no count of $module"
+	written=${BASH_REMATCH[1]}
+	expect_eq "records of $module that were lost" "${BASH_REMATCH[2]}" 0
+	shown=$(babeltrace "$DIR/$GUEST/$module") || fail "$module: $shown"
+	expect_eq "records of $module" "$(grep -c . <<<"$shown")" "$written"
+	expect_eq "the same by vesper's own decoder" \
+		"$(vesper cat --from "$DIR/$GUEST/$module" --json | wc -l)" "$written"
+done
+# All together, in the order of their times.
+shown=$(babeltrace "$DIR") || fail "$shown"
+for event in 'signal_generate: .* sig = \( "SIGTERM" .* stack = \[.*"[a-z_]*send_signal[^"]*\+0x' \
+	'exit: .* signal = \( "SIGTERM" ' 'tcp_reset_sent: .*"127\.0\.0\.1:7001"' \
+	'entry: .* at = "tcp_v4_connect"'; do
+	grep -E -m 1 " $event" <<<"$shown" || fail "no record of all groups: $event"
 done
 
 # What there is not.
@@ -77,8 +118,13 @@ expect_match "a function that there is not" "$said" \
 	"point 'no_such_function' is not attached: this kernel has no function no_such_function"
 expect_match "the same in the host's list" "$(vesper list "$GUEST")" \
 	"$GUEST/any: point 'no_such_function' is not attached: .*; point 'exc_page_fault' is not attached"
-expect_match "a function that can't be probed" "$said" "point 'exc_page_fault' is not attached: this kernel (keeps probes out of|has no) function"
+expect_match "a function that can't be probed" "$said" \
+	"point 'exc_page_fault' is not attached: this kernel keeps probes out of function exc_page_fault"
+guest_exec "$GUEST" 'nc -w 2 127.0.0.1 7001 </dev/null; true'
 unload any
+records=$(vesper cat "$GUEST/any")
+note "$records"
+expect_eq "calls of the other" "$(grep -c ' entry: .* comm="nc" at="tcp_v4_connect"' <<<"$records")" 1
 
 # Built for another kernel only: said here, with the command that builds it.
 mkdir -p "$VESPER_WORK/probes/$other"
