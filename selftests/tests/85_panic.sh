@@ -30,11 +30,11 @@ trap end EXIT
 FAULT=$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko
 guest_start "$GUEST" --smp 2 || fail "the guest does not start"
 fault() { # WHAT VALUE
-	guest_exec "$GUEST" "(echo $2 >/sys/kernel/debug/vesper_fault/$1) & sleep 0.2; true"
+	guest_exec "$GUEST" "(echo $2 >/sys/kernel/debug/vesper_fault/$1; : >/tmp/over) & sleep 0.2; true"
 }
 vesper load "$GUEST" "$FAULT" || fail "cannot load $FAULT"
 load_group panic
-load_group sched points=lockup
+load_group sched points=lockup comm=nobody
 load_group process points=oops
 
 fault oops 8
@@ -47,10 +47,17 @@ expect_none panic soft_lockup
 guest_exec "$GUEST" "
 	echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 	echo 1 >/proc/sys/kernel/watchdog_thresh"
-fault spin 9
+# One that "sched" is not to tell of; what is unloaded waits for its end.
+fault spin 4
 expect_record panic soft_lockup "comm == 'sh' and 'vesper_fault_spin' in stack and 'soft lockup' in last_words"
-expect_record panic rcu_stall "'rcu' in rcu and len(how) > 0"
+wait_for 60 "the end of it" guest_exec "$GUEST" "[ -e /tmp/over ]"
+expect_none sched soft_lockup
+unload sched
+load_group sched points=lockup comm=sh
+fault spin 9
 expect_record sched soft_lockup "comm == 'sh' and 'vesper_fault_spin' in stack"
+expect_record panic rcu_stall \
+	"'rcu' in rcu and how.endswith('Detected') and 'rcu' in stack and len(last_words) > 0"
 
 guest_exec "$GUEST" "(sleep 0.2; echo c >/proc/sysrq-trigger) &" || fail "the guest does not listen"
 expect_record panic panic \
