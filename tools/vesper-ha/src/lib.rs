@@ -31,6 +31,7 @@ pub mod latch;
 pub mod lock;
 pub mod notes;
 pub mod rule;
+pub mod resident;
 pub mod run;
 pub mod standing;
 

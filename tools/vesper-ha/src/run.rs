@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::journal::Journal;
 use crate::latch::Latches;
 use crate::lock::Lock;
+use crate::resident;
 
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -> Result<()> {
@@ -47,6 +48,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     let journal = Journal::open(&places.state)?;
     let actor = Actor::new(config, journal, device, latches, args.dry_run);
     let mut court = Court::new(Arc::new(actor), &past);
+    resident::stay();
     log(&format!(
         "{} rules from {}",
         court.rules().len(),
