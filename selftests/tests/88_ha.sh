@@ -100,7 +100,7 @@ wait_for 30 "the action" is_done killed 1
 # On a host that is short of memory it waits for no page of its own.
 locked=$(awk '/^VmLck:/ { print $2 }' "/proc/$HA/status")
 ((locked >= $(awk '/^VmExe:/ { print $2 }' "/proc/$HA/status"))) || fail "only $locked KiB are locked"
-note "locked in memory: $locked KiB"
+note "locked in memory: $locked KiB, of which used: $(awk '/^VmRSS:/ { print $2 }' "/proc/$HA/status")"
 # Nobody else works with the same files.
 expect_status 1 vesper-ha run
 expect_match "a second one" "$OUTPUT" "another vesper-ha runs with $VESPER_HA_STATE"

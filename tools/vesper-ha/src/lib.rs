@@ -30,8 +30,8 @@ pub mod judge;
 pub mod latch;
 pub mod lock;
 pub mod notes;
-pub mod rule;
 pub mod resident;
+pub mod rule;
 pub mod run;
 pub mod standing;
 

@@ -44,11 +44,12 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     sys::catch_interrupts().map_err(failed("installing the handler for Ctrl-C"))?;
     let open = sys::block_interrupts().map_err(failed("blocking Ctrl-C"))?;
     let past = Journal::read(&places.state)?;
+    // Before there are other threads, whose stacks would be filled.
+    resident::stay();
     let latches = Latches::new(&places.latches);
     let journal = Journal::open(&places.state)?;
     let actor = Actor::new(config, journal, device, latches, args.dry_run);
     let mut court = Court::new(Arc::new(actor), &past);
-    resident::stay();
     log(&format!(
         "{} rules from {}",
         court.rules().len(),
