@@ -28,7 +28,7 @@ have_record() {
 
 # Waits for a record: urgent ones are there at once, others within the switch time.
 expect_record() { # MODULE EVENT [EXPRESSION]
-	local end=$((SECONDS + 20))
+	local end=$((SECONDS + 20 * ${TIME_SCALE:-1}))
 	until have_record "$@"; do
 		if ((SECONDS >= end)); then
 			tail -n 20 "$VESPER_WORK/$1.json"

@@ -30,7 +30,7 @@ trap end EXIT
 FAULT=$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko
 guest_start "$GUEST" --smp 2 || fail "the guest does not start"
 fault() { # WHAT VALUE
-	guest_exec "$GUEST" "(echo $2 >/sys/kernel/debug/vesper_fault/$1; : >/tmp/over) & sleep 0.2; true"
+	guest_exec "$GUEST" "rm -f /tmp/over; (echo $2 >/sys/kernel/debug/vesper_fault/$1; : >/tmp/over) & sleep 0.2; true"
 }
 vesper load "$GUEST" "$FAULT" || fail "cannot load $FAULT"
 load_group panic
@@ -50,7 +50,8 @@ guest_exec "$GUEST" "
 # One that "sched" is not to tell of; what is unloaded waits for its end.
 fault spin 4
 expect_record panic soft_lockup "comm == 'sh' and 'vesper_fault_spin' in stack and 'soft lockup' in last_words"
-wait_for 60 "the end of it" guest_exec "$GUEST" "[ -e /tmp/over ]"
+over() { guest_exec "$GUEST" "[ -e /tmp/over ]"; }
+wait_for 60 "the end of it" over
 expect_none sched soft_lockup
 unload sched
 load_group sched points=lockup comm=sh
@@ -58,6 +59,8 @@ fault spin 9
 expect_record sched soft_lockup "comm == 'sh' and 'vesper_fault_spin' in stack"
 expect_record panic rcu_stall \
 	"'rcu' in rcu and how.endswith('Detected') and 'rcu' in stack and len(last_words) > 0"
+# What the kernel has to say of it would come first.
+wait_for 60 "the end of it" over
 
 guest_exec "$GUEST" "(sleep 0.2; echo c >/proc/sysrq-trigger) &" || fail "the guest does not listen"
 expect_record panic panic \
