@@ -9,6 +9,7 @@
 use kernel::{
     bindings::{
         __va_list_tag,
+        ktime_get_mono_fast_ns,
         TAINT_SOFTLOCKUP, //
     },
     ffi::{
@@ -18,7 +19,13 @@ use kernel::{
     },
     prelude::*,
     str::CStr,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
 };
 
 #[path = "../../include/vesper/probe.rs"]
@@ -133,12 +140,42 @@ events! {
     }
 }
 
+/// A lock-up that goes on is told again after this.
+const AGAIN_NS: u64 = 60_000_000_000;
+
+/// Tasks whose lock-up was told, by the low bits of their number, and when. The kernel reports
+/// each every few seconds, and the buffer must have room for a panic though nobody reads.
+struct Told([(Atomic<i32>, Atomic<u64>); 16]);
+
+impl Told {
+    fn new() -> Self {
+        // No task has that number.
+        Self(core::array::from_fn(|_| (Atomic::new(-1), Atomic::new(0))))
+    }
+
+    /// Whether there is something new to tell of the task. Any context.
+    fn is_news(&self, pid: i32) -> bool {
+        let Some((known, at)) = self.0.get(pid as usize % self.0.len()) else {
+            return true;
+        };
+        // SAFETY: It has no conditions, and may be called in any context.
+        let now = unsafe { ktime_get_mono_fast_ns() };
+        let old = known.load(Relaxed) == pid && now.wrapping_sub(at.load(Relaxed)) < AGAIN_NS;
+        if !old {
+            known.store(pid, Relaxed);
+            at.store(now, Relaxed);
+        }
+        !old
+    }
+}
+
 struct Probe {
     channel: vesper::Channel<Records>,
     dying: Notifier<Probe>,
     /// Apart, for a panic often comes of one of the others.
     panic_words: Words,
     words: Words,
+    locked_up: Told,
 }
 
 impl Probe {
@@ -179,6 +216,9 @@ impl Probe {
         let Some(task) = vesper::Task::current() else {
             return;
         };
+        if !self.locked_up.is_news(task.pid()) {
+            return;
+        }
         self.words.with(|words| {
             let record = Lockup {
                 pid: task.pid(),
@@ -307,6 +347,7 @@ impl kernel::Module for Panic {
             dying: Notifier::new(),
             panic_words: Words::new(words().min(MAX_WORDS) as usize)?,
             words: Words::new(words().min(MAX_WORDS) as usize)?,
+            locked_up: Told::new(),
         };
         Ok(Self {
             _attachment: vesper::Attachment::new::<Watched>(Arc::new(probe, GFP_KERNEL)?)?,
