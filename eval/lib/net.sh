@@ -56,7 +56,8 @@ wait_out() { # WAY
 	local end=$((SECONDS + BOUND)) calm=
 	while ((SECONDS < end)); do
 		sleep 0.5
-		if back_since "$FAULT_AT"; then
+		# A page that was away for a moment only is no end: nobody may have noticed yet.
+		if back_since "$FAULT_AT" && "$1_noticed"; then
 			return
 		elif ((SECONDS % 3 == 0)) && is_up && "$1_noticed"; then
 			calm=${calm:-$((SECONDS + BOUND / 4))}
