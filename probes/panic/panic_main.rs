@@ -144,7 +144,7 @@ events! {
 const AGAIN_NS: u64 = 60_000_000_000;
 
 /// Tasks whose lock-up was told, by the low bits of their number, and when. The kernel reports
-/// each every few seconds, and the buffer must have room for a panic though nobody reads.
+/// each again and again, and if nobody reads, room is to be left for a panic.
 struct Told([(Atomic<i32>, Atomic<u64>); 16]);
 
 impl Told {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Way {
-    /// A pair of guests, each with Heartbeat in it.
+    /// A guest and a node that stands by for it, each with Heartbeat in it.
     Heartbeat,
     /// A guest that Pacemaker asks every ten seconds.
     Pacemaker,
