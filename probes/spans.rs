@@ -5,11 +5,13 @@
 //! The two have nothing in common but the thing, so it is looked up by its address. There is room
 //! for a fixed number at a time, and where that is used up a new one is not measured.
 
+#[path = "clock.rs"]
+mod clock;
 #[path = "slot.rs"]
 mod slot;
 
+use clock::now;
 use kernel::{
-    bindings,
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -50,12 +52,6 @@ impl Span {
     pub(crate) fn us(&self) -> u64 {
         self.ns / 1000
     }
-}
-
-/// Nanoseconds of the monotonic clock.
-fn now() -> u64 {
-    // SAFETY: No requirements; made for any context.
-    unsafe { bindings::ktime_get_mono_fast_ns() }
 }
 
 impl Spans {

@@ -17,6 +17,8 @@ use kernel::{
 #[macro_use]
 mod vesper;
 mod args;
+#[path = "../clock.rs"]
+mod clock;
 mod kept;
 mod place;
 mod record;

@@ -10,6 +10,7 @@ use crate::{
         Base,
         REGISTERS, //
     },
+    clock::now,
     kept::Ticket,
     min_us,
     record::{
@@ -189,11 +190,6 @@ unsafe extern "C" fn reached(
         Base::Argument(n) => arguments.get(n).copied().unwrap_or(0),
         Base::Register(_) | Base::Stack(_) => 0,
     });
-}
-
-fn now() -> u64 {
-    // SAFETY: No requirements; any context.
-    unsafe { kernel::bindings::ktime_get_mono_fast_ns() }
 }
 
 /// Where a value begins, at a function.

@@ -113,6 +113,15 @@ impl Address {
     }
 }
 
+/// A number for a connection, by its two ends (FNV-1a).
+pub(crate) fn connection(ends: [&Address; 2]) -> u64 {
+    ends.iter()
+        .flat_map(|end| end.bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        })
+}
+
 /// The groups that are left out: the first of the longest runs of zeros, of two and more.
 fn zeros(groups: &[u16; 8]) -> Range<usize> {
     let (mut longest, mut from) = (0..0, 0);

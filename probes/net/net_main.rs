@@ -29,8 +29,10 @@ mod address;
 mod fields;
 #[path = "../notifier.rs"]
 mod notifier;
-mod refused;
+#[path = "../recent.rs"]
+mod recent;
 
+use address::connection;
 use fields::{
     bindings as c,
     Ends,
@@ -42,7 +44,7 @@ use notifier::{
     Notified,
     Notifier, //
 };
-use refused::Refused;
+use recent::Recent;
 
 module! {
     type: Net,
@@ -215,10 +217,17 @@ events! {
 /// Reasons that say nothing: `SKB_DROP_REASON_NOT_SPECIFIED` and what is below.
 const NOT_SPECIFIED: u32 = 2;
 
+/// Who was refused and asks again after this is somebody else: TCP doubles its pause up to this.
+const AGAIN_NS: u64 = 130_000_000_000;
+
+/// Refused clients that are remembered.
+const REFUSED: usize = 512;
+
 struct Probe {
     channel: vesper::Channel<Records>,
     links: Notifier<Probe>,
-    refused: Refused,
+    /// By [`connection`].
+    refused: Recent,
     /// The chain tells of a change, not of what was there at first or is still there at last.
     watching: Atomic<bool>,
 }
@@ -362,7 +371,7 @@ impl Probe {
             return;
         }
         let ([local, _], [_, remote]) = (own.addresses(), ends.addresses());
-        if !self.refused.is_new([local.bytes(), remote.bytes()]) {
+        if !self.refused.is_news(connection([&local, &remote])) {
             return;
         }
         let record = Overflow {
@@ -479,7 +488,7 @@ impl kernel::Module for Net {
                 ..Default::default()
             })?,
             links: Notifier::new(),
-            refused: Refused::new()?,
+            refused: Recent::new(REFUSED, AGAIN_NS)?,
             watching: Atomic::new(false),
         };
         vesper::filter::check::<Watched>(filtered(), &[c"state"]);

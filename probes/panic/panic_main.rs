@@ -9,7 +9,6 @@
 use kernel::{
     bindings::{
         __va_list_tag,
-        ktime_get_mono_fast_ns,
         TAINT_SOFTLOCKUP, //
     },
     ffi::{
@@ -19,13 +18,7 @@ use kernel::{
     },
     prelude::*,
     str::CStr,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
+    sync::Arc,
 };
 
 #[path = "../../include/vesper/probe.rs"]
@@ -34,6 +27,8 @@ mod vesper;
 mod fields;
 #[path = "../notifier.rs"]
 mod notifier;
+#[path = "../recent.rs"]
+mod recent;
 
 use fields::{
     Oops,
@@ -43,6 +38,7 @@ use notifier::{
     Notified,
     Notifier, //
 };
+use recent::Recent;
 
 module! {
     type: Panic,
@@ -140,34 +136,12 @@ events! {
     }
 }
 
-/// A lock-up that goes on is told again after this.
+/// A lock-up that goes on is told again after this: the kernel reports it much more often, and if
+/// nobody reads, room is to be left for a panic.
 const AGAIN_NS: u64 = 60_000_000_000;
 
-/// Tasks whose lock-up was told, by the low bits of their number, and when. The kernel reports
-/// each again and again, and if nobody reads, room is to be left for a panic.
-struct Told([(Atomic<i32>, Atomic<u64>); 16]);
-
-impl Told {
-    fn new() -> Self {
-        // No task has that number.
-        Self(core::array::from_fn(|_| (Atomic::new(-1), Atomic::new(0))))
-    }
-
-    /// Whether there is something new to tell of the task. Any context.
-    fn is_news(&self, pid: i32) -> bool {
-        let Some((known, at)) = self.0.get(pid as usize % self.0.len()) else {
-            return true;
-        };
-        // SAFETY: It has no conditions, and may be called in any context.
-        let now = unsafe { ktime_get_mono_fast_ns() };
-        let old = known.load(Relaxed) == pid && now.wrapping_sub(at.load(Relaxed)) < AGAIN_NS;
-        if !old {
-            known.store(pid, Relaxed);
-            at.store(now, Relaxed);
-        }
-        !old
-    }
-}
+/// Tasks whose lock-up is remembered.
+const LOCKED_UP: usize = 16;
 
 struct Probe {
     channel: vesper::Channel<Records>,
@@ -175,7 +149,8 @@ struct Probe {
     /// Apart, for a panic often comes of one of the others.
     panic_words: Words,
     words: Words,
-    locked_up: Told,
+    /// By the task's number.
+    locked_up: Recent,
 }
 
 impl Probe {
@@ -216,7 +191,7 @@ impl Probe {
         let Some(task) = vesper::Task::current() else {
             return;
         };
-        if !self.locked_up.is_news(task.pid()) {
+        if !self.locked_up.is_news(task.pid() as u64) {
             return;
         }
         self.words.with(|words| {
@@ -347,7 +322,7 @@ impl kernel::Module for Panic {
             dying: Notifier::new(),
             panic_words: Words::new(words().min(MAX_WORDS) as usize)?,
             words: Words::new(words().min(MAX_WORDS) as usize)?,
-            locked_up: Told::new(),
+            locked_up: Recent::new(LOCKED_UP, AGAIN_NS)?,
         };
         Ok(Self {
             _attachment: vesper::Attachment::new::<Watched>(Arc::new(probe, GFP_KERNEL)?)?,

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What was told a moment ago, for things that the kernel meets again and again.
+//!
+//! There is room for a fixed number. One more takes the place of another, which then is told once
+//! more: nothing is ever kept back that was not told.
+
+#[path = "clock.rs"]
+mod clock;
+
+use clock::now;
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+/// Key of a place that nothing was told in.
+const NOTHING: u64 = u64::MAX;
+
+struct Place {
+    key: Atomic<u64>,
+    told: Atomic<u64>,
+}
+
+/// Those that are remembered. Any context, NMI included.
+pub(crate) struct Recent {
+    places: KVec<Place>,
+    forget_ns: u64,
+}
+
+impl Recent {
+    /// Makes room for `len` things, which are told again after `forget_ns` nanoseconds. Process
+    /// context; fails if there is no memory.
+    pub(crate) fn new(len: usize, forget_ns: u64) -> Result<Self> {
+        let mut places = KVec::with_capacity(len, GFP_KERNEL)?;
+        for _ in 0..len {
+            places.push(
+                Place {
+                    key: Atomic::new(NOTHING),
+                    told: Atomic::new(0),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self { places, forget_ns })
+    }
+
+    /// Whether a thing is to be told; from now on it was. If it is met by two CPUs at once, both
+    /// may be told to tell it.
+    pub(crate) fn is_news(&self, key: u64) -> bool {
+        let now = now();
+        let Some(place) = (key as usize)
+            .checked_rem(self.places.len())
+            .and_then(|at| self.places.get(at))
+        else {
+            return true;
+        };
+        let known = place.key.load(Relaxed) == key
+            && now.saturating_sub(place.told.load(Relaxed)) < self.forget_ns;
+        if !known {
+            place.key.store(key, Relaxed);
+            place.told.store(now, Relaxed);
+        }
+        !known
+    }
+}
