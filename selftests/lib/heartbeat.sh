@@ -5,9 +5,9 @@
 
 FAULT=$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko
 
+# It is asked so often, and while processors are short, that an interpreter would be felt.
 heartbeat() { # FIELD: of `vesper heartbeat --json`
-	vesper heartbeat "$GUEST" --json |
-		python3 -c 'import json, sys; print(json.load(sys.stdin)[0][sys.argv[1]])' "$1"
+	[[ $(vesper heartbeat "$GUEST" --json) =~ \"$1\":\"?([^\",}]*) ]] && echo "${BASH_REMATCH[1]}"
 }
 
 # One line of it, for who reads the log of a test.

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # A port where nobody listens, a program that does not accept connections, by IPv4 and
-# by IPv6, a link that goes down, one that loses its carrier: the group "net". Another
-# port is left out.
+# by IPv6, a connection that is reset, a link that goes down, one that loses its carrier:
+# the group "net". Another port is left out.
 . lib/vesper.sh
 . lib/groups.sh
 unload_on_exit net blockio
@@ -51,6 +51,13 @@ expect_none net listen_overflow
 expect_none net link
 crowd 127.0.0.1 127.0.0.1
 crowd ::1 '[::1]'
+
+# In the midst of a connection, by the end that asked for it.
+guest_put "$GUEST" tools/work /tmp/work
+guest_exec "$GUEST" "chmod +x /tmp/work; /tmp/work reset 7004; rm /tmp/work" || fail "no connection"
+expect_record net tcp_reset_sent "remote == '127.0.0.1:7004' and local.startswith('127.0.0.1:') and reason == 'state'"
+expect_record net tcp_reset_received "local == '127.0.0.1:7004' and remote.startswith('127.0.0.1:') and state == 'established'"
+expect_record net socket_state "local == '127.0.0.1:7004' and old_state == 'established' and new_state == 'close'"
 
 guest_exec "$GUEST" "ip link set lo down; ip link set lo up"
 expect_record net link "device == 'lo' and change == 'down' and not up"
