@@ -32,7 +32,7 @@ static const unsigned char mark[] = { 0x0f, 0x1f, 0x80, 'v', 'e', 's', 'p' };
 
 /* Of one CPU of the host VM. */
 struct cpu {
-	uint64_t executed;	/* instructions, in guests and outside */
+	unsigned long executed;	/* instructions, in guests and outside */
 	unsigned long entered;	/* what that was at the last VMRUN */
 	unsigned long in_guests;	/* up to the last exit */
 	bool guest;
