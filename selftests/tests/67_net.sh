@@ -57,7 +57,7 @@ guest_put "$GUEST" tools/work /tmp/work
 guest_exec "$GUEST" "chmod +x /tmp/work; /tmp/work reset 7004; rm /tmp/work" || fail "no connection"
 expect_record net tcp_reset_sent "remote == '127.0.0.1:7004' and local.startswith('127.0.0.1:') and reason == 'state'"
 expect_record net tcp_reset_received "local == '127.0.0.1:7004' and remote.startswith('127.0.0.1:') and state == 'established'"
-expect_record net socket_state "local == '127.0.0.1:7004' and old_state == 'established' and new_state == 'close'"
+expect_record net socket_state "remote == '127.0.0.1:7004' and old_state == 'established' and new_state == 'close'"
 
 guest_exec "$GUEST" "ip link set lo down; ip link set lo up"
 expect_record net link "device == 'lo' and change == 'down' and not up"
