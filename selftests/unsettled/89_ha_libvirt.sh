@@ -79,7 +79,10 @@ done_so() { grep -qE "fail( FAILED)? after .*: (resource 'db1' failed on node1|t
 wait_for 60 "what was done about it" done_so
 vesper-ha explain db1
 expect_match "failures" "$(fail_count db1)" '^[12]$'
+# It may have been started twice: when QEMU was gone, and when it was failed.
+crm_resource --wait --timeout 120 || fail "the cluster does not come to rest"
 expect_eq "libvirt's word" "$(virsh domstate db1)" running
+wait_for 120 "the guest" ready
 
 # The report is lost: no daemon runs. The monitor of VirtualDomain finds the mark.
 second=$(boot_id)
