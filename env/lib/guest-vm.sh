@@ -34,6 +34,8 @@ guest_start() {
 	local initramfs=$guest_top/build/guest.cpio kernel=$guest_top/build/guest.vmlinuz wait=180 dir log args=()
 	local qemu=/opt/vesper/qemu
 	shift
+	# Unpacked, if there is such a one.
+	[[ ! -e ${kernel%z}x ]] || kernel=${kernel%z}x
 	while (($#)); do
 		case $1 in
 		--) shift; break ;;
