@@ -17,7 +17,7 @@ export KERNEL V W
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
 	selftests newer test test-debug coverage soak bench eval qtest \
-	emulator-test shell check clean prune env-update
+	shell check clean prune env-update
 
 help: ## list the targets
 	@echo 'usage: make TARGET [KDIR=kernel-tree] [KERNEL=release-or-flavour] [V=1]'
@@ -105,10 +105,6 @@ test: guest tools selftests ## every test, or the selftests T=...; the last line
 
 test-debug: guest tools selftests ## the selftests with kernels that look for errors, one side at a time; goes on where it stopped
 	@env/test-debug $(T)
-
-emulator-test: ## whether a CPU of the host VM sees what another one changes of the kernel's code
-	@env/setup root kernel qemu
-	@env/emulator-test/run
 
 coverage: guest tools selftests ## which lines of the modules the hostile tests (or T=...) never reach
 	@env/coverage/run $(T)

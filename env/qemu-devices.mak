@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The only devices built into the project's QEMU, which is the VMM of guests and of the
-# host VM. VIRTIO_VESPER is added by lib/recipe-qemu where qemu-patches/ define it.
+# The only devices built into the project's QEMU. VIRTIO_VESPER is added by
+# lib/recipe-qemu where qemu-patches/ define it.
 CONFIG_Q35=y
 CONFIG_PCI=y
 CONFIG_PCIE_PORT=y
@@ -15,5 +15,3 @@ CONFIG_VIRTIO_RNG=y
 CONFIG_VHOST_VSOCK=y
 CONFIG_SERIAL_ISA=y
 CONFIG_PVPANIC_PCI=y
-# virtme-ng gives it to all.
-CONFIG_WDT_IB6300ESB=y

@@ -21,11 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <qemu-plugin.h>
+#include "../lib/emulator_plugin.h"
 
-#include "../lib/plugin_output.h"
-
-int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+int qemu_plugin_version = PLUGIN_VERSION;
 
 static const unsigned char vmrun[] = { 0x0f, 0x01, 0xd8 };
 static const unsigned char mark[] = { 0x0f, 0x1f, 0x80, 'v', 'e', 's', 'p' };
@@ -39,7 +37,7 @@ struct cpu {
 };
 
 static struct qemu_plugin_scoreboard *cpus;
-static qemu_plugin_u64 executed;
+static struct qemu_plugin_u64 executed;
 
 /* The instructions behind all VMRUNs that were seen: KVM has two of them. */
 #define EXITS 8
@@ -120,37 +118,36 @@ static bool is_exit(unsigned long at)
 	return false;
 }
 
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void translated(struct qemu_plugin_tb *tb, void *data)
 {
 	size_t count = qemu_plugin_tb_n_insns(tb);
 
-	(void)id;
-	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, QEMU_PLUGIN_INLINE_ADD_U64,
-							  executed, count);
+	(void)data;
+	qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(tb, ADD_U64, executed, count);
 	if (is_exit(qemu_plugin_tb_vaddr(tb)))
-		qemu_plugin_register_vcpu_tb_exec_cb(tb, left, QEMU_PLUGIN_CB_NO_REGS, NULL);
+		qemu_plugin_register_vcpu_tb_exec_cb(tb, left, NO_REGISTERS, NULL);
 	for (size_t i = 0; i < count; i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 
 		if (is(insn, vmrun, sizeof(vmrun))) {
 			note_exit(qemu_plugin_insn_vaddr(insn) + sizeof(vmrun));
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, enters,
-							       QEMU_PLUGIN_CB_NO_REGS, NULL);
+							       NO_REGISTERS, NULL);
 		} else if (is(insn, mark, sizeof(mark))) {
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, marked,
-							       QEMU_PLUGIN_CB_NO_REGS, NULL);
+							       NO_REGISTERS, NULL);
 		}
 	}
 }
 
-int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	output = plugin_output("counted", argc, argv);
 	if (!output)
 		return -1;
 	cpus = qemu_plugin_scoreboard_new(sizeof(struct cpu));
-	executed = qemu_plugin_scoreboard_u64_in_struct(cpus, struct cpu, executed);
-	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	executed = (struct qemu_plugin_u64){ cpus, offsetof(struct cpu, executed) };
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
 	return 0;
 }

@@ -12,11 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <qemu-plugin.h>
+#include "../lib/emulator_plugin.h"
 
-#include "../lib/plugin_output.h"
-
-int qemu_plugin_version = QEMU_PLUGIN_VERSION;
+int qemu_plugin_version = PLUGIN_VERSION;
 
 /* Where x86-64 kernels have their modules. */
 #define FIRST	0xffffffffc0000000ull
@@ -26,9 +24,9 @@ int qemu_plugin_version = QEMU_PLUGIN_VERSION;
 static unsigned char *executed;
 static char *output;
 
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void translated(struct qemu_plugin_tb *tb, void *data)
 {
-	(void)id;
+	(void)data;
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
 		struct qemu_plugin_insn *insn = qemu_plugin_tb_get_insn(tb, i);
 		unsigned long long at = qemu_plugin_insn_vaddr(insn);
@@ -41,11 +39,10 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	}
 }
 
-static void at_exit(qemu_plugin_id_t id, void *data)
+static void at_exit(void *data)
 {
 	FILE *file = fopen(output, "w");
 
-	(void)id;
 	(void)data;
 	for (unsigned long long at = 0; file && at <= LAST - FIRST; at++) {
 		if (!executed[at / 8]) {
@@ -59,7 +56,7 @@ static void at_exit(qemu_plugin_id_t id, void *data)
 		perror(output);
 }
 
-int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	output = plugin_output("executed", argc, argv);
@@ -67,7 +64,7 @@ int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, 
 	executed = calloc((LAST - FIRST) / 8 + 1, 1);
 	if (!output || !executed)
 		return -1;
-	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL);
 	qemu_plugin_register_atexit_cb(id, at_exit, NULL);
 	return 0;
 }

@@ -77,11 +77,9 @@ build_qemu() {
 	mkdir -p "$VESPER_CACHE/dist" "$VESPER_CACHE/ccache"
 	mkdir -p "$1/patches"
 	cp "$VESPER_ENV/qemu-devices.mak" "$1/"
-	local patch
-	for patch in "$VESPER_TOP"/qemu-patches/*.patch "$VESPER_ENV"/emulator-patches/*.patch; do
-		cp "$patch" "$1/patches/$(basename "${patch%/*}")-${patch##*/}"
-	done
-	with_progress "QEMU with the patches (the longest step)" "$VESPER_CACHE/log/qemu.log" \
+	cp "$VESPER_TOP"/qemu-patches/*.patch "$1/patches/" 2>/dev/null ||
+		warn "qemu-patches/ holds no patches: building QEMU as Debian has it"
+	with_progress "QEMU with qemu-patches/ (the longest step)" "$VESPER_CACHE/log/qemu.log" \
 		enter_root --exec --ro "$VESPER_CACHE/tmp/machine:/run/vesper" \
 		--bind "$VESPER_CACHE/dist:/var/cache/vesper-dist" \
 		--bind "$VESPER_CACHE/ccache:/var/cache/ccache" \

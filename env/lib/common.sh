@@ -8,8 +8,7 @@
 #   root/KEY/     Debian root in which everything is built and run
 #   kernel/KEY/   prepared kernel tree (build/), modules (modules/) and vmlinuz;
 #                 one of each KERNEL that was asked for
-#   qemu/KEY/     QEMU source and build with all patches applied: the guests' VMM, and
-#                 the host VM's
+#   qemu/KEY/     QEMU source and build with qemu-patches/ applied
 #   debs/ dist/   downloaded packages and source archives, kept for re-use
 #   cargo/ ccache/ compiler and crate caches
 #   log/ tmp/     logs of the set-up; unfinished work, removed at the next run
@@ -101,7 +100,8 @@ qemu_key() {
 		lock_lines qemu-version
 		lock_lines sha256
 		cat "$VESPER_ENV"/lib/recipe-qemu "$VESPER_ENV"/qemu-devices.mak
-		for patch in "$VESPER_TOP"/qemu-patches/*.patch "$VESPER_ENV"/emulator-patches/*.patch; do
+		for patch in "$VESPER_TOP"/qemu-patches/*.patch; do
+			[[ -e $patch ]] || continue
 			printf 'patch %s\n' "${patch##*/}"
 			cat "$patch"
 		done

@@ -4,13 +4,6 @@
 # What the ways of booting the host VM have in common. Sourced inside the root
 # by boot-*, with the variables that env/host-vm sets.
 
-# The VMM of the host VM is the guests', for its emulator: with that of Debian one CPU may
-# go on with code that another one has changed (env/emulator-patches/).
-# shellcheck disable=SC2034 # used by the scripts that source this
-HOST_VMM=/opt/vesper/qemu/qemu-system-x86_64
-# shellcheck disable=SC2034 # as above
-HOST_VMM_DATA=(-L /usr/share/seabios -L /usr/share/qemu)
-
 # session_file SCRIPT ARGS: what host-session is to run, with which settings.
 session_file() {
 	{
