@@ -12,8 +12,10 @@ use clock::now;
 use kernel::{
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
-        Relaxed, //
+        Relaxed,
+        Release, //
     },
 };
 
@@ -58,11 +60,13 @@ impl Recent {
         else {
             return true;
         };
-        let known = place.key.load(Relaxed) == key
-            && now.saturating_sub(place.told.load(Relaxed)) < self.forget_ns;
+        // In the opposite order of below: a time that belongs to another key is not taken for
+        // that of this one.
+        let told = place.told.load(Acquire);
+        let known = place.key.load(Relaxed) == key && now.saturating_sub(told) < self.forget_ns;
         if !known {
             place.key.store(key, Relaxed);
-            place.told.store(now, Relaxed);
+            place.told.store(now, Release);
         }
         !known
     }
