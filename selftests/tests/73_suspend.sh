@@ -9,7 +9,8 @@
 # survive this. So everything is set going beforehand, and then done from the
 # host, by VESPER.
 . lib/vesper.sh
-own_guest sleeper --smp 2
+# One that was started by its PVH entry boots anew instead of waking up.
+own_guest sleeper --smp 2 --kernel "$GUEST_TOP/build/guest.vmlinuz"
 
 runstate() { guest_qmp "$GUEST" '{"execute":"query-status"}'; }
 suspended() { [[ $(runstate) == *'"suspended"'* ]]; }
