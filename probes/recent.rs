@@ -12,10 +12,8 @@ use clock::now;
 use kernel::{
     prelude::*,
     sync::atomic::{
-        Acquire,
         Atomic,
-        Relaxed,
-        Release, //
+        Relaxed, //
     },
 };
 
@@ -60,13 +58,11 @@ impl Recent {
         else {
             return true;
         };
-        // In the opposite order of below: a time that belongs to another key is not taken for
-        // that of this one.
-        let told = place.told.load(Acquire);
-        let known = place.key.load(Relaxed) == key && now.saturating_sub(told) < self.forget_ns;
+        let known = place.key.load(Relaxed) == key
+            && now.saturating_sub(place.told.load(Relaxed)) < self.forget_ns;
         if !known {
             place.key.store(key, Relaxed);
-            place.told.store(now, Release);
+            place.told.store(now, Relaxed);
         }
         !known
     }
