@@ -48,7 +48,8 @@ guest_exec "$GUEST" "
 	echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout
 	echo 1 >/proc/sys/kernel/watchdog_thresh"
 # One that "sched" is not to tell of; what is unloaded waits for its end.
-fault spin 4
+# Long enough for both: a report of RCU, after three seconds, puts off that of the watchdog.
+fault spin 9
 expect_record panic soft_lockup "comm == 'sh' and 'vesper_fault_spin' in stack and 'soft lockup' in last_words"
 over() { guest_exec "$GUEST" "[ -e /tmp/over ]"; }
 wait_for 60 "the end of it" over
