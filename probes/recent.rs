@@ -3,7 +3,7 @@
 //! What was told a moment ago, for things that the kernel meets again and again.
 //!
 //! There is room for a fixed number. One more takes the place of another, which then is told once
-//! more: nothing is ever kept back that was not told.
+//! more. Keys are compared whole, so things that are to be told apart need different ones.
 
 #[path = "clock.rs"]
 mod clock;
@@ -49,7 +49,8 @@ impl Recent {
     }
 
     /// Whether a thing is to be told; from now on it was. If it is met by two CPUs at once, both
-    /// may be told to tell it.
+    /// may be told to tell it; if two CPUs change one place at once, for different keys, the time of
+    /// one may be taken for that of the other.
     pub(crate) fn is_news(&self, key: u64) -> bool {
         let now = now();
         let Some(place) = (key as usize)
