@@ -16,6 +16,7 @@ use crate::{
         self,
         Comm, //
     },
+    later::ESTALE,
     listener,
     loader::Text,
     pattern,

@@ -13,6 +13,7 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/relay.h>
 #include <linux/scatterlist.h>
 #include <linux/smp.h>
@@ -21,6 +22,7 @@
 #include <linux/sysfs.h>
 #include <linux/timekeeping.h>
 #include <linux/tracepoint.h>
+#include <linux/uaccess.h>
 #include <linux/utsname.h>
 #include <linux/verification.h>
 #include <linux/virtio.h>
@@ -354,6 +356,32 @@ void vesper_helper_tracepoint_synchronize_unregister(void)
 const char *vesper_helper_uts_nodename(void)
 {
 	return init_uts_ns.name.nodename;
+}
+
+/* Contexts in which a CPU is reading, one bit each. */
+static DEFINE_PER_CPU(u8, reading);
+
+/*
+ * copy_from_kernel_nofault(), but not from within itself: what it reads may not
+ * be there, and a probe at what the fault passes (the tracepoint
+ * page_fault_kernel) may read again, and so on, until the stack has no more room.
+ */
+long vesper_helper_read(void *to, const void *from, size_t len)
+{
+	u8 bit = 1 << interrupt_context_level();
+	long ret = -EBUSY;
+	u8 *contexts;
+
+	preempt_disable_notrace();
+	contexts = this_cpu_ptr(&reading);
+	/* An interrupt leaves the bits as it found them. */
+	if (!(READ_ONCE(*contexts) & bit)) {
+		WRITE_ONCE(*contexts, *contexts | bit);
+		ret = copy_from_kernel_nofault(to, from, len);
+		WRITE_ONCE(*contexts, *contexts & ~bit);
+	}
+	preempt_enable_notrace();
+	return ret;
 }
 
 bool vesper_helper_within_module(unsigned long addr, const struct module *mod)

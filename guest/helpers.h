@@ -69,6 +69,7 @@ int vesper_helper_virtqueue_map(struct virtqueue *vq, void *ptr, u32 len,
 				dma_addr_t *addr);
 void vesper_helper_virtqueue_unmap(struct virtqueue *vq, dma_addr_t addr,
 				   u32 len);
+long vesper_helper_read(void *to, const void *from, size_t len);
 bool vesper_helper_within_module(unsigned long addr, const struct module *mod);
 
 #endif

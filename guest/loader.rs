@@ -17,6 +17,11 @@ use crate::{
         Comm,
         Head, //
     },
+    later::{
+        ECANCELED,
+        EOPNOTSUPP,
+        EPROTO, //
+    },
     listener::Listener,
     sys::{
         kthread,

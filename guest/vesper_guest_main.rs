@@ -18,6 +18,8 @@ mod clock;
 mod comm;
 mod foreign;
 mod guest;
+#[path = "../common/later.rs"]
+mod later;
 mod listener;
 mod loader;
 #[path = "../common/pattern.rs"]

@@ -11,6 +11,7 @@
 
 use crate::{
     bindings,
+    later::EPROTO,
     sys::{
         host::{
             Carrier,

@@ -12,6 +12,8 @@ use kernel::{
 
 mod bindings;
 mod device;
+#[path = "../common/later.rs"]
+mod later;
 mod sys;
 
 use crate::{

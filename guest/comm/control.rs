@@ -11,6 +11,10 @@ use super::{
 };
 use crate::{
     bindings,
+    later::{
+        EPROTO,
+        ESTALE, //
+    },
     sys::{
         completion::Completion,
         virtio::{

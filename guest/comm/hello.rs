@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     abi, bindings, clock,
+    later::EPROTONOSUPPORT,
     sys::{
         boot_id,
         module, //

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     bindings,
+    later::EPROTO,
     sys::{
         page::PagePtr,
         virtio::{

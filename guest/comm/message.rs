@@ -2,7 +2,10 @@
 
 //! Messages as bytes: every one starts with the same head.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    later::EPROTO, //
+};
 use kernel::{
     prelude::*,
     transmute::{

@@ -9,6 +9,10 @@ use crate::{
         Comm,
         Lender, //
     },
+    later::{
+        synchronize_rcu,
+        EOPNOTSUPP, //
+    },
     sys::{
         completion::Completion,
         trace, //
@@ -341,7 +345,7 @@ impl Channel {
         let shared = link.shared.take()?;
         self.wire.store(NOT_SHARED, Relaxed);
         // Those who saw the id have used it by now.
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         Some(shared)
     }
 

@@ -3,7 +3,17 @@
 //! Sentences for the operator: what went wrong in the guest, and what to do.
 
 use super::image;
-use crate::sys::module;
+use crate::{
+    later::{
+        EBADMSG,
+        EKEYREJECTED,
+        ENODATA,
+        ENOKEY,
+        ENOPKG,
+        EOPNOTSUPP, //
+    },
+    sys::module, //
+};
 use core::fmt::Write as _;
 use kernel::{
     fmt,

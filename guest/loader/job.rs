@@ -6,6 +6,7 @@ use super::explain;
 use crate::{
     abi, bindings,
     comm::Comm,
+    later::EKEYREJECTED,
     probe::standing,
     sys::{
         completion::Completion,

@@ -5,6 +5,7 @@
 use super::image;
 use crate::{
     bindings,
+    later::EKEYREJECTED,
     sys::module, //
 };
 use kernel::prelude::*;

@@ -19,6 +19,10 @@ use super::{
 };
 use crate::{
     abi, bindings,
+    later::{
+        EOPNOTSUPP,
+        ESTALE, //
+    },
     probe::Listening,
     sys::{
         syscall::AddressSpace,

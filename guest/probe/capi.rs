@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     bindings,
+    later::this_module,
     sys::{
         cpu::IrqOff,
         deferred::Deferred,
@@ -39,8 +40,7 @@ use kernel::{
         c_ulong,
         c_void, //
     },
-    prelude::*,
-    ModuleMetadata, //
+    prelude::*, //
 };
 
 /// Bytes in front of the fields of a record: number of the event, and time.
@@ -362,8 +362,7 @@ pub(crate) unsafe extern "C" fn vesper_stack_save(
         .take(taken)
         // SAFETY: By the contract above; this module is not being freed while its code runs.
         .take_while(|&&address| unsafe {
-            symbol::within_module(address, owner)
-                || symbol::within_module(address, crate::LocalModule::THIS_MODULE.as_ptr())
+            symbol::within_module(address, owner) || symbol::within_module(address, this_module())
         })
         .count();
     entries.copy_within(own..taken, 0);

@@ -6,6 +6,10 @@
 
 use crate::{
     bindings,
+    later::{
+        smp_mb,
+        Write, //
+    },
     sys::{
         index::Index,
         relay::{
@@ -18,13 +22,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        barrier::{
-            smp_mb,
-            Write, //
-        },
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 /// Why there is no room.

@@ -5,7 +5,10 @@
 //! C headers: [`include/linux/irq_work.h`](srctree/include/linux/irq_work.h),
 //! [`include/linux/hrtimer.h`](srctree/include/linux/hrtimer.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    later::HRTIMER_NORESTART, //
+};
 use core::ops::Deref;
 use kernel::{
     container_of,
@@ -113,7 +116,7 @@ impl<T: Handler> Deferred<T> {
         if let Some(ns) = T::expired(this) {
             this.start_timer(ns);
         }
-        bindings::hrtimer_restart::HRTIMER_NORESTART
+        HRTIMER_NORESTART
     }
 }
 

@@ -7,6 +7,10 @@
 use crate::{
     abi,
     bindings,
+    later::{
+        smp_mb,
+        Full, //
+    },
     sys::page::PagePtr, //
 };
 use core::ptr::{
@@ -24,10 +28,6 @@ use kernel::{
         Atomic,
         Relaxed,
         Release, //
-    },
-    sync::barrier::{
-        smp_mb,
-        Full, //
     },
 };
 

@@ -4,23 +4,22 @@
 //!
 //! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    later::this_module, //
+};
 use kernel::{
     error::from_err_ptr,
     ffi,
-    prelude::*,
-    ModuleMetadata,
-    ThisModule, //
+    prelude::*, //
 };
-
-const THIS_MODULE: ThisModule = <crate::VesperGuest as ModuleMetadata>::THIS_MODULE;
 
 /// Runs `f` in a kernel thread of its own, which keeps this module from being unloaded until the
 /// thread has ended. Process context.
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &'static CStr, f: F) -> Result {
     let f = KBox::into_raw(KBox::new(f, GFP_KERNEL)?);
-    // SAFETY: `THIS_MODULE` is this module.
-    if !unsafe { bindings::try_module_get(THIS_MODULE.as_ptr()) } {
+    // SAFETY: Of this module itself.
+    if !unsafe { bindings::try_module_get(this_module()) } {
         // SAFETY: Made by `into_raw` above, and not passed on.
         drop(unsafe { KBox::from_raw(f) });
         return Err(ENODEV);
@@ -43,7 +42,7 @@ pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &'static CStr, f: F) -> 
         }
         Err(e) => {
             // SAFETY: There is no thread that the reference would be for.
-            unsafe { bindings::module_put(THIS_MODULE.as_ptr()) };
+            unsafe { bindings::module_put(this_module()) };
             // SAFETY: Made by `into_raw` above, and nobody else has it.
             drop(unsafe { KBox::from_raw(f) });
             Err(e)
@@ -61,5 +60,5 @@ unsafe extern "C" fn run<F: FnOnce()>(data: *mut ffi::c_void) -> ffi::c_int {
     KBox::into_inner(f)();
     // Nothing of ours is left on this stack.
     // SAFETY: The reference is the one that this thread was started with. This is a kernel thread.
-    unsafe { bindings::__module_put_and_kthread_exit(THIS_MODULE.as_ptr(), 0) }
+    unsafe { bindings::__module_put_and_kthread_exit(this_module(), 0) }
 }

@@ -11,12 +11,13 @@ use kernel::prelude::*;
 /// begins at a multiple of it lies in one page.
 const PIECE: usize = 32;
 
-/// Copies what is at `from`. Fails with `EFAULT` if it can't be read whole. Any context.
+/// Copies what is at `from`. Fails with `EFAULT` if it can't be read whole, or if this is what a
+/// fault of another read has led to. Any context.
 pub(crate) fn read(to: &mut [u8], from: usize) -> Result {
     // SAFETY: There is room for as many bytes as are said; any address will do to read from, as a
     // fault is caught.
     let failed = unsafe {
-        bindings::copy_from_kernel_nofault(
+        bindings::vesper_helper_read(
             to.as_mut_ptr().cast(),
             core::ptr::without_provenance(from),
             to.len(),

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
+use crate::later::synchronize_rcu;
 use core::marker::PhantomData;
 use kernel::{
     prelude::*,
@@ -70,7 +71,7 @@ impl<T: Send + Sync> Table<T> {
     pub(crate) fn remove(&self, key: usize) -> Option<Arc<T>> {
         let slot = self.slot(key).filter(|_| key != 0)?;
         slot.key.store(0, Relaxed);
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         let value = slot.value.load(Relaxed) as *const T;
         // SAFETY: The table's reference, by the invariants; those who saw the key have finished.
         Some(unsafe { Arc::from_raw(value) })

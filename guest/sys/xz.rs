@@ -4,7 +4,13 @@
 //!
 //! C header: [`include/linux/xz.h`](srctree/include/linux/xz.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    later::{
+        EBADMSG,
+        EOPNOTSUPP, //
+    },
+};
 use core::ptr::NonNull;
 use kernel::prelude::*;
 

@@ -7,7 +7,7 @@
 use core::cell::UnsafeCell;
 use kernel::{
     bindings,
-    module_param,
+    ffi::c_void,
     str::CStr, //
 };
 
@@ -48,10 +48,38 @@ pub(crate) struct KparamString(pub(crate) bindings::kparam_string);
 // SAFETY: Used by the module loader only.
 unsafe impl Sync for KparamString {}
 
+/// A parameter of another type. Made by [`params!`].
+#[doc(hidden)]
+#[repr(transparent)]
+pub(crate) struct PlainParam<T>(UnsafeCell<T>);
+
+// SAFETY: As with strings.
+unsafe impl<T: Param> Sync for PlainParam<T> {}
+
+impl<T: Param> PlainParam<T> {
+    #[doc(hidden)]
+    pub(crate) const fn new(default: T) -> Self {
+        Self(UnsafeCell::new(default))
+    }
+
+    #[doc(hidden)]
+    pub(crate) const fn as_ptr(&self) -> *mut c_void {
+        self.0.get().cast()
+    }
+
+    /// What was given at load, or the default.
+    #[doc(hidden)]
+    #[inline]
+    pub(crate) fn value(&self) -> T {
+        // SAFETY: Not written any more.
+        unsafe { *self.0.get() }
+    }
+}
+
 /// A type that a parameter can have.
 #[doc(hidden)]
-pub(crate) trait Param {
-    /// How the kernel reads one.
+pub(crate) trait Param: Copy {
+    /// How the kernel reads one: into memory of this type.
     const OPS: *const bindings::kernel_param_ops;
 }
 
@@ -59,17 +87,17 @@ pub(crate) trait Param {
 macro_rules! types {
     ($($type:ty: $ops:ident,)*) => {
         $(impl Param for $type {
-            const OPS: *const bindings::kernel_param_ops = &raw const module_param::$ops;
+            const OPS: *const bindings::kernel_param_ops = &raw const bindings::$ops;
         })*
     };
 }
 
 types! {
-    bool: PARAM_OPS_BOOL,
-    i32: PARAM_OPS_I32,
-    i64: PARAM_OPS_I64,
-    u32: PARAM_OPS_U32,
-    u64: PARAM_OPS_U64,
+    bool: param_ops_bool,
+    i32: param_ops_int,
+    i64: param_ops_long,
+    u32: param_ops_uint,
+    u64: param_ops_ullong,
 }
 
 /// Makes module parameters: each is a function that gives its value. A string has room for one byte
@@ -116,14 +144,15 @@ macro_rules! params {
         #[doc = $description]
         #[inline]
         pub(crate) fn $name() -> $type {
-            static VALUE: ::kernel::module_param::ModuleParamAccess<$type> =
-                ::kernel::module_param::ModuleParamAccess::new($default);
+            use $crate::vesper::param;
+
+            static VALUE: param::PlainParam<$type> = param::PlainParam::new($default);
 
             __vesper_param! {
                 $name, stringify!($type), stringify!($default), $description,
-                <$type as $crate::vesper::param::Param>::OPS,
+                <$type as param::Param>::OPS,
                 ::kernel::bindings::kernel_param__bindgen_ty_1 {
-                    arg: VALUE.as_void_ptr(),
+                    arg: VALUE.as_ptr(),
                 }
             }
             VALUE.value()

@@ -5,12 +5,21 @@
 //!
 //! C header: [`include/uapi/linux/virtio_ring.h`](srctree/include/uapi/linux/virtio_ring.h)
 
-use crate::bindings::{
-    self,
-    vring_avail,
-    vring_desc,
-    vring_used,
-    vring_used_elem, //
+use crate::{
+    bindings::{
+        self,
+        vring_avail,
+        vring_desc,
+        vring_used,
+        vring_used_elem, //
+    },
+    later::{
+        smp_mb,
+        Full,
+        Read,
+        Write,
+        EPROTO, //
+    },
 };
 use core::{
     mem::size_of,
@@ -19,15 +28,7 @@ use core::{
         NonNull, //
     },
 };
-use kernel::{
-    prelude::*,
-    sync::barrier::{
-        smp_mb,
-        Full,
-        Read,
-        Write, //
-    },
-};
+use kernel::prelude::*;
 
 /// A run of bytes that the driver has put on a queue.
 ///

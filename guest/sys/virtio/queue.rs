@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     bindings,
+    later::synchronize_rcu,
     sys::page::PagePtr, //
 };
 use core::{
@@ -433,7 +434,7 @@ impl<T> Virtqueue<T> {
 impl<T> Drop for Virtqueue<T> {
     fn drop(&mut self) {
         // No [`Kick`] is left after this.
-        rcu::synchronize_rcu();
+        synchronize_rcu();
         self.owner.reset();
         // SAFETY: The device was reset, and the queue is not yet deleted: `owner` is still there.
         let detach = || unsafe { bindings::virtqueue_detach_unused_buf(self.vq.as_ptr()) };
