@@ -156,7 +156,15 @@ unsafe fn events(events: &[bindings::vesper_event]) -> Result<Text> {
             match seen.iter().find(|(known, _)| *known == field.labels) {
                 Some((_, known)) if *known == int => continue,
                 Some(_) => return Err(EINVAL),
-                None => seen.push((field.labels, int), GFP_KERNEL)?,
+                None => {
+                    for (other, _) in seen.iter() {
+                        // SAFETY: By the contract above, which all that were seen obey.
+                        if unsafe { text((**other).name)? == text(labels.name)? } {
+                            return Err(EINVAL);
+                        }
+                    }
+                    seen.push((field.labels, int), GFP_KERNEL)?;
+                }
             }
             // SAFETY: By the contract above.
             unsafe { enumeration(&mut out, int, labels)? };
@@ -167,6 +175,15 @@ unsafe fn events(events: &[bindings::vesper_event]) -> Result<Text> {
         unsafe { one_event(&mut out, id, event)? };
     }
     Ok(out)
+}
+
+/// Whether a field called `name` would be taken for what comes before `other`, if that is of
+/// this kind: its length.
+fn is_length_of(name: &[u8], other: &[u8], kind: Kind) -> bool {
+    matches!(kind, Kind::Bytes | Kind::Stack)
+        && name
+            .strip_suffix(tsdl::LENGTH.as_bytes())
+            .is_some_and(|of| of == other)
 }
 
 /// # Safety
@@ -192,7 +209,11 @@ unsafe fn one_event(out: &mut Text, id: u32, event: &bindings::vesper_event) -> 
         }
         for other in fields.iter().take(i) {
             // SAFETY: By the contract above.
-            if unsafe { text(other.name)? } == name {
+            let known = unsafe { text(other.name)? };
+            if known == name
+                || is_length_of(known, name, kind(field)?)
+                || is_length_of(name, known, kind(other)?)
+            {
                 return Err(EINVAL);
             }
         }

@@ -272,6 +272,9 @@ pub(crate) fn begin_event(out: &mut impl Write, id: u32, name: &[u8]) -> Result 
     )
 }
 
+/// What the name of a length ends with, behind that of the field which it is of.
+pub(crate) const LENGTH: &str = "_len";
+
 /// Section 2: a field of the event, of an enumeration if that has a name.
 pub(crate) fn field(
     out: &mut impl Write,
@@ -283,7 +286,8 @@ pub(crate) fn field(
     if matches!(kind, Kind::Bytes | Kind::Stack) {
         out.write_str("uint32_t ")?;
         quoted(out, name)?;
-        out.write_str("_len;\n\t\t")?;
+        out.write_str(LENGTH)?;
+        out.write_str(";\n\t\t")?;
     }
     match (kind, labels) {
         (Kind::Int(_), Some(labels)) => {
@@ -301,7 +305,8 @@ pub(crate) fn field(
     if matches!(kind, Kind::Bytes | Kind::Stack) {
         out.write_char('[')?;
         quoted(out, name)?;
-        out.write_str("_len]")?;
+        out.write_str(LENGTH)?;
+        out.write_char(']')?;
     }
     out.write_str(";\n")
 }
