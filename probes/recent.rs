@@ -12,8 +12,10 @@ use clock::now;
 use kernel::{
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
-        Relaxed, //
+        Relaxed,
+        Release, //
     },
 };
 
@@ -49,8 +51,8 @@ impl Recent {
     }
 
     /// Whether a thing is to be told; from now on it was. If it is met by two CPUs at once, both
-    /// may be told to tell it; if two CPUs change one place at once, for different keys, the time of
-    /// one may be taken for that of the other.
+    /// may be told to tell it. Two CPUs that change one place at once, for different keys, may
+    /// leave the key of one with the time of the other: it may then be told again sooner.
     pub(crate) fn is_news(&self, key: u64) -> bool {
         let now = now();
         let Some(place) = (key as usize)
@@ -59,11 +61,13 @@ impl Recent {
         else {
             return true;
         };
-        let known = place.key.load(Relaxed) == key
-            && now.saturating_sub(place.told.load(Relaxed)) < self.forget_ns;
+        // In the opposite order of the stores: where the key is this one, the time is not one that
+        // another key has brought after it.
+        let told = place.told.load(Acquire);
+        let known = place.key.load(Relaxed) == key && now.saturating_sub(told) < self.forget_ns;
         if !known {
             place.key.store(key, Relaxed);
-            place.told.store(now, Relaxed);
+            place.told.store(now, Release);
         }
         !known
     }

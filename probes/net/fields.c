@@ -15,6 +15,7 @@
 #include <net/inet_connection_sock.h>
 #include <net/inet_sock.h>
 #include <net/ip.h>
+#include <net/request_sock.h>
 #include <net/sock.h>
 #include <net/tcp_states.h>
 #include <trace/events/skb.h>
@@ -142,6 +143,12 @@ u32 net_retransmits(const struct sock *sk)
 	return READ_ONCE(inet_csk(sk)->icsk_retransmits);
 }
 
+/* How often the answer to a request has been sent again. */
+u32 net_answers(const struct request_sock *req)
+{
+	return READ_ONCE(req->num_retrans);
+}
+
 /* Whether a socket listens and has no room for one more connection. */
 bool net_backlog_full(const struct sock *sk, struct net_backlog *backlog)
 {
@@ -190,6 +197,7 @@ struct net_device *net_notified(void *info)
 
 /* The tracepoints of net_main.rs. */
 PROTOTYPE(tcp_retransmit_skb, const struct sock *, const struct sk_buff *, int);
+PROTOTYPE(tcp_retransmit_synack, const struct sock *, const struct request_sock *);
 PROTOTYPE(tcp_send_reset, const struct sock *, const struct sk_buff *, const enum sk_rst_reason);
 PROTOTYPE(tcp_receive_reset, struct sock *);
 PROTOTYPE(kfree_skb, struct sk_buff *, void *, enum skb_drop_reason, const struct sock *);

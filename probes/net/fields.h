@@ -7,6 +7,7 @@
 #include <linux/types.h>
 
 struct net_device;
+struct request_sock;
 struct sk_buff;
 struct sock;
 
@@ -52,6 +53,7 @@ void net_read_packet(const struct sk_buff *skb, struct net_packet *packet);
 u32 net_sock_state(const struct sock *sk);
 u32 net_sock_protocol(const struct sock *sk);
 u32 net_retransmits(const struct sock *sk);
+u32 net_answers(const struct request_sock *req);
 bool net_backlog_full(const struct sock *sk, struct net_backlog *backlog);
 bool net_completes(const struct sk_buff *skb);
 const char *net_drop_reason(u32 reason);

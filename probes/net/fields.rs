@@ -12,6 +12,7 @@ use core::ptr;
 use kernel::{
     bindings::{
         net_device,
+        request_sock,
         sk_buff,
         sock,
         AF_INET,
@@ -164,6 +165,16 @@ pub(crate) unsafe fn protocol(sk: *const sock) -> u32 {
 pub(crate) unsafe fn retransmits(sk: *const sock) -> u32 {
     // SAFETY: By the contract above.
     unsafe { bindings::net_retransmits(sk) }
+}
+
+/// Times that the answer to a request has been sent again.
+///
+/// # Safety
+///
+/// `req` is a request of TCP, and there.
+pub(crate) unsafe fn answers(req: *const request_sock) -> u32 {
+    // SAFETY: By the contract above.
+    unsafe { bindings::net_answers(req) }
 }
 
 /// Name of why a packet is dropped; empty for a reason of a module's.

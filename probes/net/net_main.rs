@@ -4,6 +4,7 @@
 
 use kernel::{
     bindings::{
+        request_sock,
         sk_buff,
         sock, //
     },
@@ -261,13 +262,26 @@ impl Probe {
 
     fn retransmit(&self, sk: *const sock, _skb: *const sk_buff, error: c_int) {
         // SAFETY: A full TCP socket, which is locked.
-        let (ends, state, retransmits) = unsafe {
-            (
-                Ends::of_sock(sk),
-                fields::state(sk),
-                fields::retransmits(sk),
-            )
-        };
+        let retransmits = unsafe { fields::retransmits(sk) };
+        // SAFETY: As above.
+        unsafe { self.sent_again(sk, retransmits, error) };
+    }
+
+    /// The answer to a SYN, which a request sends that has yet to become a socket.
+    fn retransmit_answer(&self, _listens: *const sock, req: *const request_sock) {
+        // SAFETY: A request, which is held as long as the tracepoint runs.
+        let retransmits = unsafe { fields::answers(req) };
+        // What could not be sent does not come here.
+        // SAFETY: As above; a request is one of the kinds of sockets.
+        unsafe { self.sent_again(req.cast(), retransmits, 0) };
+    }
+
+    /// # Safety
+    ///
+    /// `sk` is a socket of any kind, and there.
+    unsafe fn sent_again(&self, sk: *const sock, retransmits: u32, error: c_int) {
+        // SAFETY: By the contract above.
+        let (ends, state) = unsafe { (Ends::of_sock(sk), fields::state(sk)) };
         if !ends.has_port(port()) {
             return;
         }
@@ -431,6 +445,11 @@ tracepoint! {
         error: c_int,
     ) => Probe::retransmit
     // SAFETY: As above.
+    unsafe fn tcp_retransmit_synack(
+        listens: *const sock,
+        req: *const request_sock,
+    ) => Probe::retransmit_answer
+    // SAFETY: As above.
     unsafe fn tcp_send_reset(
         sk: *const sock,
         skb: *const sk_buff,
@@ -462,7 +481,7 @@ points! {
     /// A network device goes up or down, or its carrier changes.
     link = [links];
     /// TCP sends something again.
-    retransmit = [tcp_retransmit_skb];
+    retransmit = [tcp_retransmit_skb, tcp_retransmit_synack];
     /// A connection is reset by us.
     reset_sent = [tcp_send_reset];
     /// A connection is reset by the other side.

@@ -55,8 +55,12 @@ params! {
     n_subbufs: u32 = 0, "sub-buffers for each CPU (0: 8)";
 }
 
-/// Most bytes of last words: with the rest of the record they fit in a sub-buffer.
+/// Most bytes of last words: with the rest of the record they fit in a sub-buffer of the size
+/// that one has if nobody says otherwise.
 const MAX_WORDS: u32 = 6000;
+
+/// That size.
+const SUBBUF_SIZE: u32 = 8192;
 
 /// Bytes of a panic's message, which are more than the kernel itself takes.
 const MESSAGE_LEN: usize = 256;
@@ -313,6 +317,13 @@ struct Panic {
 
 impl kernel::Module for Panic {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let size = match subbuf_size() {
+            0 => SUBBUF_SIZE,
+            size => size,
+        };
+        // What is left for them beside the rest of the record.
+        let most = size.saturating_sub(SUBBUF_SIZE - MAX_WORDS).min(MAX_WORDS);
+        let words = words().min(most) as usize;
         let probe = Probe {
             channel: vesper::Channel::open(&vesper::Options {
                 subbuf_size: subbuf_size(),
@@ -320,8 +331,8 @@ impl kernel::Module for Panic {
                 ..Default::default()
             })?,
             dying: Notifier::new(),
-            panic_words: Words::new(words().min(MAX_WORDS) as usize)?,
-            words: Words::new(words().min(MAX_WORDS) as usize)?,
+            panic_words: Words::new(words)?,
+            words: Words::new(words)?,
             locked_up: Recent::new(LOCKED_UP, AGAIN_NS)?,
         };
         Ok(Self {

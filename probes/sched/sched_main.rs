@@ -51,10 +51,15 @@ mod bindings {
 labels! {
     /// What a task is after it ran: bits of `__state` in `include/linux/sched.h`.
     struct State(u32) = c"task_state" {
-        c"runnable" = 0, c"sleeping" = 1, c"uninterruptible" = 2, c"stopped" = 4, c"traced" = 8,
-        c"dead" = 0x80, c"waking" = 0x200, c"killable" = 0x102, c"idle" = 0x402,
+        c"runnable" = 0, c"sleeping" = 1, c"uninterruptible" = 2, c"traced" = 8, c"parked" = 0x40,
+        c"dead" = 0x80, c"killable" = 0x102, c"stopped" = 0x104, c"waking" = 0x200, c"idle" = 0x402,
+        c"frozen" = 0x8000,
     }
 }
+
+/// `TASK_FREEZABLE` and `__TASK_FREEZABLE_UNSAFE`: the task may be frozen as it sleeps, which says
+/// nothing of how it does.
+const FREEZABLE: c_uint = 0x6000;
 
 events! {
     /// What this probe writes.
@@ -182,7 +187,7 @@ impl Probe {
         let record = Switch {
             prev_pid: prev.pid(),
             prev_comm: prev.comm(),
-            prev_state: State(prev_state),
+            prev_state: State(prev_state & !FREEZABLE),
             preempted: preempt.into(),
             next_pid: next.pid(),
             next_comm: next.comm(),
