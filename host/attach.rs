@@ -19,6 +19,11 @@ use crate::{
         Taken, //
     },
     host::Host,
+    later::{
+        ENOTCONN,
+        EPROTO,
+        EPROTONOSUPPORT, //
+    },
     message::REPLY_LEN,
     sys::{
         mm_watch::MmWatch,
@@ -194,7 +199,8 @@ impl Attachment {
             .iter()
             .fold(0usize, |sum, s| sum.saturating_add(s.pages()));
         domain.lend(it.cookie, &bytes, pages, |dirty| {
-            Ok(Borrowed::Pinned(Pinned::new(&segments, dirty)?))
+            let pinned = Pinned::new(&segments, dirty, domain.accounts())?;
+            Ok(Borrowed::Pinned(pinned))
         })
     }
 

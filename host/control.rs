@@ -13,6 +13,10 @@ use crate::{
     },
     domain::Domain,
     host::Host,
+    later::{
+        ENOTCONN,
+        EOPNOTSUPP, //
+    },
     loader::{
         Answer,
         Image,

@@ -54,6 +54,13 @@ pub(crate) struct Return {
     epoch: u64,
 }
 
+impl Return {
+    /// The reset count under which the loan began.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
 impl_list_arc_safe! {
     impl ListArcSafe<0> for Return { untracked; }
 }
@@ -218,9 +225,19 @@ impl Desk {
         self.notify_vmm();
     }
 
-    /// The guest broke the protocol.
-    pub(crate) fn broken(&self) {
-        self.lock().broken = true;
+    /// How often the device was reset.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.lock().epoch
+    }
+
+    /// The guest broke the protocol under this reset count: one that came later is not accused.
+    pub(crate) fn broken(&self, epoch: u64) {
+        let mut inner = self.lock();
+        if inner.epoch != epoch {
+            return;
+        }
+        inner.broken = true;
+        drop(inner);
         self.notify_vmm();
     }
 

@@ -23,6 +23,7 @@ use crate::{
     },
     message::Hello,
     sys::{
+        pages::Accounts,
         pid::Pid,
         trace, //
     },
@@ -174,6 +175,11 @@ impl Domain {
     /// Where its work is done.
     pub(crate) fn queue(&self) -> &Queue {
         self.host.queue()
+    }
+
+    /// What the accounts of lent pages share.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        self.host.accounts()
     }
 
     /// Notes what the VMM says of itself.

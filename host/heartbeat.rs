@@ -8,7 +8,6 @@
 use crate::{
     abi::PAGE_SIZE,
     bindings as raw,
-    desk::Desk,
     domain::{
         Domain,
         Info, //
@@ -208,20 +207,23 @@ impl Heartbeat {
         Ok(())
     }
 
-    /// Ends the loan, if there is one. Returns whether that is news.
-    pub(crate) fn end(&self, desk: &Desk) -> bool {
+    /// Ends the loan, if there is one: nothing is known of the guest then.
+    pub(crate) fn end(&self, domain: &Domain) {
         let mut inner = self.inner.lock();
         let watched = inner.watched.take();
-        let news = is_news(inner.facts.finding.state);
-        inner.facts.enter(Finding::default());
+        let before = inner.facts.finding.state;
+        let unknown = Finding::default();
+        inner.facts.enter(unknown);
         inner.facts.accused = 0;
         inner.facts.tally = Tally::default();
         drop(inner);
+        if before != unknown.state {
+            trace::heartbeat(domain.name(), unknown.state, unknown.reason, 0);
+        }
         if let Some(Watched { map, loan, .. }) = watched {
             drop(map);
-            loan.give_back(desk);
+            loan.give_back(domain.desk());
         }
-        news
     }
 
     /// What it says of the guest, and how often that was that it hangs.

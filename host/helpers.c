@@ -81,6 +81,20 @@ void vesper_helper_put_page(struct page *page)
 	put_page(page);
 }
 
+/*
+ * Takes @pages off what @mm has locked, unless that would have to wait. No
+ * mapping changes, so who looks at them without the lock need not be told, as
+ * mmap_write_lock() would; of that there is no variant that only tries.
+ */
+bool vesper_helper_try_unaccount(struct mm_struct *mm, unsigned long pages)
+{
+	if (!down_write_trylock(&mm->mmap_lock))
+		return false;
+	__account_locked_vm(mm, pages, false, current, true);
+	up_write(&mm->mmap_lock);
+	return true;
+}
+
 /* Does @addr of this process lie in a shared mapping of a file? */
 bool vesper_helper_mapped_file(unsigned long addr)
 {

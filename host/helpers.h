@@ -8,6 +8,7 @@
 struct dentry;
 struct file;
 struct inode;
+struct mm_struct;
 struct mutex;
 struct page;
 struct pid;
@@ -23,6 +24,7 @@ void vesper_helper_copy(void *to, const void *from, size_t len);
 unsigned long vesper_helper_page_to_pfn(struct page *page);
 void vesper_helper_get_page(struct page *page);
 void vesper_helper_put_page(struct page *page);
+bool vesper_helper_try_unaccount(struct mm_struct *mm, unsigned long pages);
 bool vesper_helper_mapped_file(unsigned long addr);
 int vesper_helper_inode_lock(struct inode *inode);
 void vesper_helper_inode_unlock(struct inode *inode);

@@ -12,7 +12,8 @@ use crate::{
     domain::Domain,
     files::{
         self,
-        DomainDir, //
+        DomainDir,
+        Name, //
     },
     heartbeat::{
         Bell,
@@ -20,6 +21,7 @@ use crate::{
     },
     sys::{
         debugfs::Entry,
+        pages::Accounts,
         pid::Pid,
         workqueue::OwnedQueue, //
     },
@@ -68,6 +70,7 @@ pub(crate) struct Host {
     bell: Bell,
     // Before the directory: what is queued may still remove files.
     queue: OwnedQueue,
+    accounts: Arc<Accounts>,
     root: Entry,
 }
 
@@ -81,6 +84,7 @@ impl Host {
                 changes: Changes::new()?,
                 bell <- Bell::new(),
                 queue: OwnedQueue::new()?,
+                accounts: Accounts::new()?,
                 root: files::root()?,
             }? Error),
             GFP_KERNEL,
@@ -105,6 +109,11 @@ impl Host {
     /// Where work is done that may wait for a reader.
     pub(crate) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// What the accounts of lent pages share.
+    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// Makes a domain for the calling VMM. `EINVAL`: the name; `EEXIST`: attached already;
@@ -221,10 +230,19 @@ impl Host {
     pub(crate) fn shut_down(&self) {
         let domains = core::mem::take(&mut *self.domains.lock());
         for domain in domains.iter() {
+            if domain.is_kept() {
+                pr_warn!(
+                    "{}: {} bytes that nobody has read go with the module\n",
+                    Name(&domain.label()),
+                    domain.kept_bytes()
+                );
+            }
             domain.discard();
             domain.dir().remove();
         }
         // Work still queued holds domains, and these hold us.
         self.queue.drain();
+        drop(domains);
+        self.accounts.settle();
     }
 }

@@ -18,6 +18,7 @@ use crate::{
     },
     domain::Domain,
     files::ChannelPlace,
+    later::EOPNOTSUPP,
     message::{
         Fragment,
         Open,
@@ -39,7 +40,8 @@ mod stage;
 pub(crate) use self::{
     buffer::{
         Buffer,
-        Spec, //
+        Spec,
+        Violation, //
     },
     detach::Why,
     loan::{
@@ -327,7 +329,7 @@ impl Listener {
     /// Detaches everything and closes every channel. Loans that led to no buffer end, with a word
     /// to the VMM unless the desk was reset before.
     pub(crate) fn close_all(&mut self, domain: &Domain, why: Why) -> Result {
-        domain.heartbeat().end(domain.desk());
+        domain.heartbeat().end(domain);
         for channel in self.channels.iter_mut() {
             channel.give_back(domain, None, why)?;
         }

@@ -23,6 +23,8 @@ mod domain;
 mod files;
 mod heartbeat;
 mod host;
+#[path = "../common/later.rs"]
+mod later;
 mod listener;
 mod loader;
 mod message;
@@ -42,6 +44,7 @@ use crate::{
         Host,
         Limits, //
     },
+    later::Param,
     sys::node::Device, //
 };
 
@@ -112,16 +115,16 @@ impl Drop for ShutDown {
 impl kernel::Module for VesperHost {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let host = ShutDown(Host::new(Limits {
-            max_domains: *module_parameters::max_domains.value_ref() as usize,
-            max_channels: *module_parameters::max_channels.value_ref() as usize,
-            max_buffer_pages: *module_parameters::max_buffer_pages.value_ref() as usize,
-            max_lent_pages: *module_parameters::max_lent_pages.value_ref() as usize,
-            max_kept_bytes: (*module_parameters::max_kept_mib.value_ref() as usize) << 20,
-            max_dead: *module_parameters::max_dead.value_ref() as usize,
-            max_requests: *module_parameters::max_requests.value_ref() as usize,
+            max_domains: module_parameters::max_domains.get() as usize,
+            max_channels: module_parameters::max_channels.get() as usize,
+            max_buffer_pages: module_parameters::max_buffer_pages.get() as usize,
+            max_lent_pages: module_parameters::max_lent_pages.get() as usize,
+            max_kept_bytes: (module_parameters::max_kept_mib.get() as usize) << 20,
+            max_dead: module_parameters::max_dead.get() as usize,
+            max_requests: module_parameters::max_requests.get() as usize,
             heartbeat: Settings {
-                threshold_ms: *module_parameters::heartbeat_threshold_ms.value_ref(),
-                period_ms: *module_parameters::heartbeat_period_ms.value_ref(),
+                threshold_ms: module_parameters::heartbeat_threshold_ms.get(),
+                period_ms: module_parameters::heartbeat_period_ms.get(),
             }
             .check()
             .inspect_err(|_| {

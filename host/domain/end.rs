@@ -10,6 +10,7 @@ use crate::{
     files::Name,
     listener::{
         Buffer,
+        Violation,
         Why, //
     },
     sys::{
@@ -39,26 +40,33 @@ impl Domain {
     /// The guest broke the protocol: nothing more is taken from it until it is reset. What it had
     /// shared stays readable. Can be called under any lock but a leaf.
     pub(crate) fn broken(self: &Arc<Self>, why: &str) {
-        if !self.set_state(bindings::VESPER_DOMAIN_BROKEN) {
-            return;
-        }
-        warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
-        trace::broken(&self.name, why);
-        self.desk.broken();
-        // Detaching takes locks that the caller may hold.
-        self.look();
+        self.broken_under(self.desk.epoch(), why);
     }
 
-    /// Says whether the state changed; a dead domain's does not.
-    fn set_state(&self, state: u32) -> bool {
+    /// The same, by an index page. It may have been that of a driver which is gone by now.
+    pub(crate) fn violated(self: &Arc<Self>, violation: Violation) {
+        self.broken_under(violation.epoch, violation.why);
+    }
+
+    fn broken_under(self: &Arc<Self>, epoch: u64, why: &str) {
         let mut info = self.info.lock();
-        if info.state == state || info.state == bindings::VESPER_DOMAIN_DEAD {
-            return false;
+        if [bindings::VESPER_DOMAIN_BROKEN, bindings::VESPER_DOMAIN_DEAD].contains(&info.state) {
+            return;
         }
-        info.state = state;
+        // A reset counts first and forgets the state last, under this lock.
+        let is_there = self.desk.epoch() == epoch;
+        if is_there {
+            info.state = bindings::VESPER_DOMAIN_BROKEN;
+        }
         drop(info);
-        self.changed();
-        true
+        warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
+        trace::broken(&self.name, why);
+        if is_there {
+            self.changed();
+            self.desk.broken(epoch);
+            // Detaching takes locks that the caller may hold.
+            self.look();
+        }
     }
 
     /// The device or the machine was reset: nothing refers to guest memory when this returns,
@@ -69,7 +77,7 @@ impl Domain {
         self.desk.reset();
         // Fails for an unshare only.
         let _ = control.close_all(self, Why::Reset);
-        // What was found broken only now was the old driver's fault, and is not to be held against
+        // What a message broke meanwhile was the old driver's fault, and is not to be held against
         // the device that the next one finds.
         self.desk.forgive();
         control.greeted = false;

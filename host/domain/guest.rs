@@ -10,6 +10,11 @@ use crate::{
     },
     bindings,
     files::Name,
+    later::{
+        ENOTCONN,
+        EPROTO,
+        EPROTONOSUPPORT, //
+    },
     listener::{
         Limits,
         Listener,

@@ -30,6 +30,7 @@ use crate::{
     },
     domain::Domain,
     files::FilePlace,
+    later::EPROTO,
     sys::{
         completion::Completion,
         index::Index,
@@ -98,7 +99,8 @@ impl Spec {
     pub(super) fn oldest(&self, index: &Index) -> u64 {
         let begun = match self.flags & VIRTIO_VESPER_CHAN_FOREIGN {
             0 => index.produced().saturating_add(1),
-            _ => index.begun(),
+            // What is closed was begun, whatever the guest says.
+            _ => index.begun().max(index.produced()),
         };
         begun.saturating_sub(self.geometry.n_subbufs() as u64)
     }
@@ -121,6 +123,15 @@ impl Spec {
             }
         }
     }
+}
+
+/// An index page could not be true.
+#[derive(Clone, Copy)]
+pub(crate) struct Violation {
+    /// In which way.
+    pub(crate) why: &'static str,
+    /// The reset count under which it was lent: who comes after a reset is not to blame.
+    pub(crate) epoch: u64,
 }
 
 /// Where the contents come from.
@@ -300,20 +311,24 @@ impl Buffer {
                 self.relay.wake();
                 Ok(())
             }
-            Err(why) => {
-                self.domain.broken(why);
+            Err(violation) => {
+                self.domain.violated(violation);
                 Err(EPROTO)
             }
         }
     }
 
     /// Takes over what the index page says. Returns whether there is something new.
-    pub(super) fn follow(&self, source: &mut Source) -> core::result::Result<bool, &'static str> {
+    pub(super) fn follow(&self, source: &mut Source) -> core::result::Result<bool, Violation> {
         if !source.live {
             return Ok(false);
         }
         let Some(lent) = &source.lent else {
             return Ok(false);
+        };
+        let violation = |why| Violation {
+            why,
+            epoch: lent.epoch(),
         };
         let geometry = self.spec.geometry;
         let index = lent.index();
@@ -332,7 +347,7 @@ impl Buffer {
         if !self.spec.produced_ok(seen, self.relay.consumed(), produced) {
             source.violated = true;
             source.live = false;
-            return Err("index page: produced went back or too far");
+            return Err(violation("index page: produced went back or too far"));
         }
         // No more than one lap is still there.
         let lap = geometry.n_subbufs() as u64;
@@ -344,7 +359,7 @@ impl Buffer {
                 self.relay.set_produced(number);
                 source.violated = true;
                 source.live = false;
-                return Err("index page: padding larger than a sub-buffer");
+                return Err(violation("index page: padding larger than a sub-buffer"));
             }
             self.relay.set_padding(slot, padding as usize);
         }

@@ -18,7 +18,14 @@ use super::{
 use crate::{
     abi,
     bindings::VIRTIO_VESPER_CHAN_CTF,
-    files::FilePlace,
+    files::{
+        FilePlace,
+        Name, //
+    },
+    later::{
+        smp_mb,
+        Read, //
+    },
     message::{
         self,
         PACKET_LEN, //
@@ -35,13 +42,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        barrier::{
-            smp_mb,
-            Read, //
-        },
-        Arc, //
-    },
+    sync::Arc,
     time::Jiffies,
     workqueue::WorkItem, //
 };
@@ -103,13 +104,13 @@ impl Buffer {
             return Ok(());
         }
         // From here on it is live, or broken off by a violation.
-        let fault = self.follow(&mut source).err();
+        let violation = self.follow(&mut source).err();
         let pages = match self.copy(&mut source, why) {
             Ok(pages) => Some(pages),
             Err(err) if matches!(why, Why::Unshare | Why::Again | Why::Panic) => {
                 drop(source);
-                if let Some(fault) = fault {
-                    self.domain.broken(fault);
+                if let Some(violation) = violation {
+                    self.domain.violated(violation);
                 }
                 return Err(err);
             }
@@ -120,7 +121,14 @@ impl Buffer {
             }
             // The guest will write over them: what is unread is lost.
             Err(_) => {
-                warn_limited!("no memory to keep what is unread\n");
+                let unread = self.relay.produced().wrapping_sub(self.relay.consumed());
+                warn_limited!(
+                    "{}/{}: no memory to keep what is unread: {} sub-buffers of CPU {}, and the open one\n",
+                    Name(self.domain.name()),
+                    Name(&self.spec.module),
+                    unread,
+                    self.spec.number
+                );
                 source.cut = Some(self.relay.consumed());
                 source.without = true;
                 Some(PageList::empty())
@@ -130,8 +138,8 @@ impl Buffer {
         source.tell = why.tells();
         drop(source);
         self.trace(BufferEvent::Unshare);
-        if let Some(fault) = fault {
-            self.domain.broken(fault);
+        if let Some(violation) = violation {
+            self.domain.violated(violation);
         }
 
         if let Some(pages) = pages {
@@ -188,8 +196,11 @@ impl Buffer {
         if room < closed {
             source.cut = Some(first.wrapping_add(room as u64));
             warn_limited!(
-                "no memory to keep {} sub-buffers\n",
-                count.wrapping_sub(room)
+                "{}/{}: no memory to keep {} sub-buffers of CPU {}\n",
+                Name(self.domain.name()),
+                Name(&self.spec.module),
+                count.wrapping_sub(room),
+                self.spec.number
             );
         }
         // A guest that still runs may have got at the oldest meanwhile: one whose VMM has gone

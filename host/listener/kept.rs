@@ -9,42 +9,30 @@ use crate::{
     },
     sys::pages::{
         Map,
+        OwnPage,
         PageList, //
     },
 };
 use core::ptr::NonNull;
 use kernel::{
-    alloc::{
-        flags::{
-            __GFP_NOWARN,
-            __GFP_ZERO, //
-        },
-        Flags,
-    },
-    page::Page,
-    prelude::*,
+    alloc::flags::__GFP_NOWARN,
+    prelude::*, //
 };
-
-/// Not accounted to the VMM, whose own limit must not decide what of its trace survives.
-const FLAGS: Flags = GFP_KERNEL;
 
 /// Memory of the shape of a buffer in which only some sub-buffers have pages of their own; all
 /// others show one page of zeros.
 pub(crate) struct Kept {
     // Before the pages that it maps.
     map: Map,
-    pages: KVVec<Page>,
-    _blank: Page,
-}
-
-fn page() -> Result<Page> {
-    Ok(Page::alloc_page(FLAGS | __GFP_ZERO | __GFP_NOWARN)?)
+    pages: KVVec<OwnPage>,
+    _blank: OwnPage,
 }
 
 impl Kept {
     /// Allocates room for `count` sub-buffers from number `first` on, or for fewer if `partial`.
     /// Returns also the pages in the order of the buffer and for how many sub-buffers there is
-    /// room.
+    /// room. Not accounted to the VMM, whose own limit must not decide what of its trace survives.
+    /// `ENOMEM` before the OOM killer would have to find the pages.
     pub(crate) fn new(
         geometry: Geometry,
         first: u64,
@@ -54,12 +42,13 @@ impl Kept {
         let per_subbuf = geometry.subbuf_size() / PAGE_SIZE;
         let n_subbufs = geometry.n_subbufs();
         let count = count.min(n_subbufs);
-        let blank = page()?;
+        let blank = OwnPage::new()?;
         let mut pages = KVVec::new();
         let mut room = 0usize;
         'all: while room < count {
             for _ in 0..per_subbuf {
-                let next = page().and_then(|p| Ok(pages.push(p, FLAGS | __GFP_NOWARN)?));
+                let next =
+                    OwnPage::new().and_then(|p| Ok(pages.push(p, GFP_KERNEL | __GFP_NOWARN)?));
                 match next {
                     Ok(()) => {}
                     Err(_) if partial => break 'all,

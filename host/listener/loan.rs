@@ -9,6 +9,7 @@ use crate::{
         Desk,
         Return, //
     },
+    later::EPROTO,
     sys::{
         index::Index,
         pages::{
@@ -282,6 +283,11 @@ impl Lent {
     /// The buffer's index page.
     pub(crate) fn index(&self) -> &Index {
         &self.index
+    }
+
+    /// The reset count under which its index page was lent.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.index_loan.notice.epoch()
     }
 
     /// Ends every loan and tells the VMM.

@@ -10,14 +10,14 @@ use super::buffer::{
     Buffer,
     Source, //
 };
-use crate::sys::relay_file::Reader;
-use kernel::{
-    prelude::*,
-    sync::barrier::{
+use crate::{
+    later::{
         smp_mb,
         Read, //
     },
+    sys::relay_file::Reader, //
 };
+use kernel::prelude::*;
 
 /// How often a guest may be faster than we are before the reader is told that there is nothing for
 /// now.
@@ -101,8 +101,8 @@ impl Buffer {
     fn stage(&self, source: &mut Source) -> Result<Option<Stage>> {
         let geometry = self.spec.geometry;
         for _ in 0..TRIES {
-            if let Err(why) = self.follow(source) {
-                self.domain.broken(why);
+            if let Err(violation) = self.follow(source) {
+                self.domain.violated(violation);
             }
             let (number, end) = (self.relay.consumed(), self.relay.produced());
             if number == end || source.without {

@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    later::this_module, //
+};
 use core::marker::PhantomData;
 use kernel::{
     error::to_result,
@@ -116,7 +119,7 @@ impl<T: Node> Device<T> {
     }
 
     const FOPS: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module(),
         open: Some(Vtable::<T>::open),
         release: Some(Vtable::<T>::release),
         unlocked_ioctl: Some(Vtable::<T>::ioctl),

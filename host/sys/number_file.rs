@@ -8,7 +8,10 @@ use super::debugfs::{
     Entry,
     Mode, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    later::this_module, //
+};
 use core::{
     fmt::Write as _,
     marker::PhantomData, //
@@ -85,7 +88,7 @@ struct Vtable<N>(PhantomData<N>);
 
 impl<N: Number> Vtable<N> {
     const FOPS: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module(),
         open: Some(Self::open),
         read: Some(Self::read),
         write: Some(Self::write),

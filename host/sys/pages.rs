@@ -6,16 +6,37 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
 
+use super::workqueue::OwnedQueue;
 use crate::{
     abi::PAGE_SIZE,
     bindings, //
+    later::EOPNOTSUPP,
 };
 use core::ptr::NonNull;
 use kernel::{
+    error::to_result,
+    impl_has_work,
     mm::Mm,
-    page::Page,
+    new_work,
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    workqueue::{
+        Work,
+        WorkItem, //
+    },
 };
 
 const _: () = assert!(kernel::page::PAGE_SIZE == PAGE_SIZE);
@@ -52,8 +73,8 @@ impl PageList {
     }
 
     /// Adds a page of our own.
-    pub(crate) fn push_page(&mut self, page: &Page) -> Result {
-        Ok(self.0.push(page.as_ptr(), GFP_KERNEL)?)
+    pub(crate) fn push_page(&mut self, page: &OwnPage) -> Result {
+        Ok(self.0.push(page.0.as_ptr(), GFP_KERNEL)?)
     }
 
     /// Frame number of page `index`.
@@ -61,6 +82,42 @@ impl PageList {
         let page = *self.0.get(index)?;
         // SAFETY: A page pointer that came from pinning or from the page allocator.
         Some(unsafe { bindings::vesper_helper_page_to_pfn(page) })
+    }
+}
+
+/// A page of our own, in addition to what others have: it is not worth a process's life.
+///
+/// # Invariants
+///
+/// The page is allocated, and nobody else frees it.
+pub(crate) struct OwnPage(NonNull<bindings::page>);
+
+// SAFETY: A page belongs to no thread.
+unsafe impl Send for OwnPage {}
+// SAFETY: As above.
+unsafe impl Sync for OwnPage {}
+
+impl OwnPage {
+    /// What the page allocator does for it: everything but to have the OOM killer come, and to
+    /// complain. (The kernel crate has no flag for that.)
+    const FLAGS: bindings::gfp_t = bindings::GFP_KERNEL
+        | bindings::__GFP_ZERO
+        | bindings::__GFP_NOWARN
+        | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+
+    /// Allocates one that is all zeros; not accounted to the caller. `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: No requirements but that it may sleep.
+        let page = unsafe { bindings::alloc_pages(Self::FLAGS, 0) };
+        // INVARIANT: Just allocated.
+        Ok(Self(NonNull::new(page).ok_or(ENOMEM)?))
+    }
+}
+
+impl Drop for OwnPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant it is ours to free.
+        unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
     }
 }
 
@@ -91,32 +148,113 @@ impl Segment {
     }
 }
 
+/// What accounts need that several of them share: where a count is taken back of which the
+/// process holds the lock. Nothing else waits there.
+pub(crate) struct Accounts {
+    queue: OwnedQueue,
+    /// Counts that are still to be taken back.
+    late: Atomic<usize>,
+}
+
+impl Accounts {
+    /// How often, with a millisecond in between, somebody who finds the limit reached looks
+    /// whether it is for something late.
+    const LOOKS: usize = 100;
+
+    /// Makes the queue; `ENOMEM`.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(
+            Self {
+                queue: OwnedQueue::new()?,
+                late: Atomic::new(0),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// Waits until all is taken back. Whoever drops the last reference has done so: counts that
+    /// are late hold one.
+    pub(crate) fn settle(&self) {
+        self.queue.drain();
+    }
+}
+
 /// Pages counted against RLIMIT_MEMLOCK of an address space.
-struct Account {
+#[pin_data]
+struct Count {
     mm: ARef<Mm>,
     pages: usize,
+    accounts: Arc<Accounts>,
+    #[pin]
+    work: Work<Count>,
 }
+
+impl_has_work! {
+    impl HasWork<Self> for Count { self.work }
+}
+
+impl WorkItem for Count {
+    type Pointer = Arc<Count>;
+
+    /// Takes back what was counted, however long its process holds the lock.
+    fn run(this: Arc<Count>) {
+        // SAFETY: The structure is referenced, which is all that giving back needs, even after
+        // the process is gone. It takes back just what [`Account::new`] counted, once.
+        unsafe { bindings::account_locked_vm(this.mm.as_raw(), this.pages, false) };
+        this.accounts.late.fetch_sub(1, Release);
+    }
+}
+
+/// A [`Count`] that is taken back when this is dropped, or a moment later: who drops it may hold
+/// locks that others want, and does not wait for that of a process.
+struct Account(Arc<Count>);
 
 impl Account {
     /// Counts `pages` against the caller's limit; `ENOMEM` if that is too small.
-    fn new(pages: usize) -> Result<Self> {
+    fn new(pages: usize, accounts: &Arc<Accounts>) -> Result<Self> {
         let mm: ARef<Mm> = {
             let task = kernel::current!();
             let mm = task.mm().ok_or(EFAULT)?;
             let mm: &Mm = mm;
             mm.into()
         };
-        // SAFETY: `mm` is the caller's and referenced.
-        kernel::error::to_result(unsafe { bindings::account_locked_vm(mm.as_raw(), pages, true) })?;
-        Ok(Self { mm, pages })
+        let count = Arc::pin_init(
+            pin_init!(Count {
+                mm,
+                pages,
+                accounts: accounts.clone(),
+                work <- new_work!("vesper::count"),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )?;
+        let mut looks = 0usize;
+        loop {
+            // Before the attempt: what is not late by now is seen to be taken back by it.
+            let late = accounts.late.load(Acquire);
+            // SAFETY: `mm` is the caller's and referenced.
+            let done = unsafe { bindings::account_locked_vm(count.mm.as_raw(), pages, true) };
+            let full = done == ENOMEM.to_errno();
+            if !full || late == 0 || looks == Accounts::LOOKS {
+                to_result(done)?;
+                return Ok(Self(count));
+            }
+            // What the caller was told it has back may be among them.
+            fsleep(Delta::from_millis(1));
+            looks = looks.wrapping_add(1);
+        }
     }
 }
 
 impl Drop for Account {
     fn drop(&mut self) {
-        // SAFETY: The structure is referenced, which is all that giving back needs, even after
-        // the process is gone. It takes back just what `new` counted.
-        unsafe { bindings::account_locked_vm(self.mm.as_raw(), self.pages, false) };
+        let count = &self.0;
+        // SAFETY: As in [`Count::run`], which is for when this does nothing.
+        if unsafe { bindings::vesper_helper_try_unaccount(count.mm.as_raw(), count.pages) } {
+            return;
+        }
+        count.accounts.late.fetch_add(1, Relaxed);
+        // Nobody else queues it.
+        let _ = count.accounts.queue.enqueue(count.clone());
     }
 }
 
@@ -140,7 +278,7 @@ unsafe impl Sync for Pinned {}
 impl Pinned {
     /// Pins the caller's memory. `dirty` says that we shall write to it. `ENOMEM`: the limit on
     /// locked memory; `EFAULT`: no such memory; `EOPNOTSUPP`: memory that cannot be pinned.
-    pub(crate) fn new(segments: &[Segment], dirty: bool) -> Result<Self> {
+    pub(crate) fn new(segments: &[Segment], dirty: bool, accounts: &Arc<Accounts>) -> Result<Self> {
         let mut total = 0usize;
         for segment in segments {
             total = total.checked_add(segment.pages).ok_or(EINVAL)?;
@@ -148,7 +286,7 @@ impl Pinned {
         let mut pinned = Self {
             pages: KVVec::with_capacity(total, GFP_KERNEL_ACCOUNT)?,
             dirty,
-            _account: Account::new(total)?,
+            _account: Account::new(total, accounts)?,
         };
         for segment in segments {
             pinned.pin(*segment)?;

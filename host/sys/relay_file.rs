@@ -17,7 +17,14 @@ use super::{
     },
     relay::Relay, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    later::{
+        this_module,
+        EOPNOTSUPP,
+        VM_MAYSHARE, //
+    },
+};
 use core::marker::PhantomData;
 use kernel::{
     ffi::{
@@ -96,7 +103,7 @@ struct Vtable<T>(PhantomData<T>);
 
 impl<T: Owner> Vtable<T> {
     const FOPS: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module(),
         open: Some(Self::open),
         read: Some(Self::read),
         poll: Some(Self::poll),
@@ -247,7 +254,7 @@ impl<T: Owner> Vtable<T> {
             )
         };
         // A shared mapping of a file that is open for reading only has lost VM_SHARED by now.
-        let shared = flags & bindings::VM_MAYSHARE != 0;
+        let shared = flags & VM_MAYSHARE != 0;
         if flags & bindings::VM_WRITE != 0 {
             return EACCES.to_errno();
         }

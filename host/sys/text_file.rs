@@ -6,7 +6,10 @@ use super::debugfs::{
     Entry,
     Mode, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    later::this_module, //
+};
 use core::marker::PhantomData;
 use kernel::{
     ffi::c_int,
@@ -35,7 +38,7 @@ struct Vtable<T>(PhantomData<T>);
 
 impl<T: Text> Vtable<T> {
     const FOPS: bindings::file_operations = bindings::file_operations {
-        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        owner: this_module(),
         open: Some(Self::open),
         read: Some(Self::read),
         release: Some(Self::release),
