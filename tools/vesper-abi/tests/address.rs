@@ -2,6 +2,8 @@
 
 //! Addresses as the group "net" writes them, beside how the standard library does.
 
+#![allow(dead_code)] // The group takes more of it than this.
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::prelude::*;

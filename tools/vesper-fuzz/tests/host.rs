@@ -70,6 +70,13 @@ fn run(bytes: &[u8]) -> String {
             Ok(Notify::Panic) => "ok panic".into(),
             Err(e) => fault("notify", e),
         },
+        _ if head.kind == bindings::VIRTIO_VESPER_D_BEAT => match message::beat(&head, bytes) {
+            Ok(nr_pages) => {
+                assert_ne!(nr_pages, 0);
+                "ok beat".into()
+            }
+            Err(e) => fault("beat", e),
+        },
         _ => match message::fragment(&head, bytes) {
             Ok(fragment) => {
                 assert!((1..=1022).contains(&fragment.nr_pages));

@@ -21,6 +21,7 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::relay;
 use crate::sys;
+use crate::timeline::WallClock;
 
 mod error;
 mod lookup;
@@ -57,6 +58,8 @@ struct Session<'a, C, W> {
     done: Vec<(u64, u64)>,
     totals: Totals,
     traces: u64,
+    /// Modules whose metadata can't be used.
+    left_out: u64,
     buffer: Vec<u8>,
     out: &'a mut W,
 }
@@ -84,6 +87,7 @@ pub fn run<C: Control, W: Write>(
         done: Vec::new(),
         totals: Totals::default(),
         traces: 0,
+        left_out: 0,
         buffer: vec![0; CHUNK],
         out,
     };
@@ -93,9 +97,10 @@ pub fn run<C: Control, W: Write>(
     let finished = session.finish(recorded.is_ok());
     session.summary()?;
     recorded.and(finished)?;
-    match session.totals.malformed {
-        0 => Ok(()),
-        count => Err(RecordError::Malformed(count).into()),
+    match (session.left_out, session.totals.malformed) {
+        (0, 0) => Ok(()),
+        (0, count) => Err(RecordError::Malformed(count).into()),
+        (count, _) => Err(RecordError::LeftOut(count).into()),
     }
 }
 
@@ -189,6 +194,14 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 {
                     continue;
                 }
+                // A guest's doing, which is not to end the recording of others.
+                Err(error @ Error::Metadata { .. }) => {
+                    writeln!(self.out, "left out: {error}")?;
+                    self.out.flush()?;
+                    self.left_out += 1;
+                    self.done.push(identity);
+                    continue;
+                }
                 opened => opened?,
             };
             let (name, at) = (&source.name, source.place.display());
@@ -272,7 +285,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
     fn end(&mut self, source: &mut Source) -> Result<()> {
         self.totals += source.totals();
         source.trim();
-        let clock = source.origin.measure();
+        let clock = source.origin.measure(self.lookup.wall());
         source.refresh(clock)
     }
 
@@ -322,6 +335,15 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             write!(self.out, ", {malformed} malformed")?;
         }
         writeln!(self.out)?;
+        let set_ns = self.lookup.wall().set_until(&WallClock::now());
+        if set_ns != 0 {
+            let by = set_ns as f64 / 1e9;
+            writeln!(
+                self.out,
+                "the host's wall clock was set by {by:+.3} s meanwhile: all times are by it as it was \
+                 at the beginning"
+            )?;
+        }
         Ok(self.out.flush()?)
     }
 }

@@ -18,9 +18,11 @@ const TRIES: usize = 100;
 /// Two readings that are closer together say less of the frequency than the
 /// guest's own figure.
 const APART_NS: i128 = 10_000_000_000;
-/// Where they say something else than that by more than one in so many, the wall
-/// clock was set meanwhile.
+/// Where they say something else than that by more than one in so many, the counter did not
+/// go on all the time.
 const PLAUSIBLE: u64 = 1000;
+/// What the wall clock has to be set by, in nanoseconds, to be told.
+const A_STEP: i128 = 1_000_000;
 
 /// What the timestamps of the host's own records count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,52 @@ impl Counter {
     }
 }
 
-/// A counter of the host and its wall clock at one moment.
+/// The tightest of [`TRIES`] pairs: a clock, read between two readings of a counter; the
+/// counter at that moment, and by how much it may be off.
+fn paired<T>(counter: Counter, clock: impl Fn() -> T) -> (u64, T, u64) {
+    let read = |_| {
+        let before = counter.read();
+        let shown = clock();
+        let between = counter.read().wrapping_sub(before);
+        let at = before.wrapping_add(between / 2);
+        (at, shown, between.div_ceil(2))
+    };
+    let more = (1..TRIES).map(read);
+    more.fold(read(0), |best, one| if one.2 < best.2 { one } else { best })
+}
+
+/// The host's wall clock as somebody has found it: it goes on with the monotonic clock, and
+/// does not follow what it is set to later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WallClock {
+    /// Nanoseconds by which it is ahead of the monotonic clock.
+    ahead: i128,
+    /// How many nanoseconds that may be off.
+    error_ns: u64,
+}
+
+impl WallClock {
+    /// As it is now.
+    pub fn now() -> Self {
+        let (monotonic, wall, error_ns) = paired(Counter::Monotonic, sys::wall_clock_ns);
+        Self {
+            ahead: wall - i128::from(monotonic),
+            error_ns,
+        }
+    }
+
+    /// By how many nanoseconds it was set forward from this to that; 0 if it was not: less
+    /// than [`A_STEP`] is the error of the readings.
+    pub fn set_until(&self, later: &Self) -> i128 {
+        let step = later.ahead - self.ahead;
+        if step.abs() < A_STEP {
+            return 0;
+        }
+        step
+    }
+}
+
+/// A counter of the host and a wall clock at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// The counter.
@@ -49,26 +96,31 @@ pub struct Reading {
     pub nanoseconds: i128,
     /// How many cycles the counter may be off.
     pub error: u64,
+    /// How many nanoseconds the wall clock may be off.
+    pub error_ns: u64,
 }
 
 impl Reading {
-    /// Reads them now.
-    pub fn now(counter: Counter) -> Self {
-        let read = |_| {
-            let before = counter.read();
-            let nanoseconds = sys::wall_clock_ns();
-            let after = counter.read();
-            let between = after.wrapping_sub(before);
-            Self {
-                cycles: before.wrapping_add(between / 2),
-                nanoseconds,
-                error: between.div_ceil(2),
+    /// The counter now, and what that wall clock would show.
+    pub fn now(counter: Counter, wall: &WallClock) -> Self {
+        let (cycles, monotonic, error) = match counter {
+            Counter::Tsc => paired(counter, sys::monotonic_ns),
+            Counter::Monotonic => {
+                let now = sys::monotonic_ns();
+                (now, now, 0)
             }
         };
-        let first = read(0);
-        let best = (1..TRIES).map(read).min_by_key(|reading| reading.error);
-        best.filter(|best| best.error < first.error)
-            .unwrap_or(first)
+        Self {
+            cycles,
+            nanoseconds: i128::from(monotonic) + wall.ahead,
+            error,
+            error_ns: wall.error_ns,
+        }
+    }
+
+    /// Both counters now.
+    pub fn both(wall: &WallClock) -> [Self; 2] {
+        [Counter::Tsc, Counter::Monotonic].map(|counter| Self::now(counter, wall))
     }
 }
 
@@ -118,7 +170,10 @@ impl Scaling {
             }
         }
         let scale = |cycles| self.guest_cycles(cycles).wrapping_sub(self.offset);
+        let wall = u128::from(last.error_ns) * u128::from(freq);
+        let wall = u64::try_from(wall.div_ceil(1_000_000_000)).unwrap_or(u64::MAX);
         let error = scale(last.error.max(first.error)).saturating_add(self.spread);
+        let error = error.saturating_add(wall);
         let clock = Clock::anchored("", freq, cycles, last.nanoseconds);
         (clock, error)
     }
@@ -190,10 +245,26 @@ mod tests {
 
     #[test]
     fn readings_go_forward() {
+        let wall = WallClock::now();
         for counter in [Counter::Tsc, Counter::Monotonic] {
-            let (a, b) = (Reading::now(counter), Reading::now(counter));
+            let read = || Reading::now(counter, &wall);
+            let (a, b) = (read(), read());
             assert!(b.cycles > a.cycles);
+            assert!(b.nanoseconds > a.nanoseconds);
             assert!(a.nanoseconds > 1_700_000_000_000_000_000);
+        }
+        assert_eq!(wall.set_until(&WallClock::now()), 0);
+    }
+
+    #[test]
+    fn a_wall_clock_that_is_set() {
+        let at = |ahead| WallClock {
+            ahead,
+            error_ns: 50,
+        };
+        assert_eq!(at(7_000).set_until(&at(7_100)), 0);
+        for step in [-3_600_000_000_000, 3_600_000_000_000] {
+            assert_eq!(at(7_000).set_until(&at(7_000 + step)), step);
         }
     }
 
@@ -239,6 +310,7 @@ mod tests {
             cycles,
             nanoseconds,
             error: 100,
+            error_ns: 8,
         };
         let scaling = Scaling {
             ratio: 1 << 31,
@@ -256,9 +328,10 @@ mod tests {
             let ns = clock.nanoseconds(scaling.guest_cycles(at.cycles));
             assert!((ns - at.nanoseconds).abs() < 10, "{ns}");
         }
-        assert_eq!(error, 53);
+        // Half of a hundred, the spread, and 8 ns, rounded up.
+        assert_eq!(error, 50 + 3 + 11);
 
-        // Too short a time, and a wall clock that was set.
+        // Too short a time, and a counter that stood still.
         for ns in [start + 1_000_000, start + 3_600_000_000_000] {
             let last = reading(60_000_100_000, ns);
             let (clock, _) = scaling.clock(1_250_000_000, &first, &last);

@@ -102,6 +102,30 @@ fn event(time: u64) -> [EventBytes; 1] {
 }
 
 #[test]
+fn what_describes_itself_badly_is_left_out_and_others_are_recorded() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let bad = tree.described("web2/signal", "/* CTF 1.8 */ trace { major = 1; ");
+    let mut writer = PacketWriter::new(0);
+    let (mut good, kept) = (pipe(&dir, "cpu0"), pipe(&bad, "cpu0"));
+    let mut recorder = tree.start(&["web1", "web2"]);
+    let mut lines = [recorder.until(""), recorder.until(""), recorder.until("")].concat();
+    assert!(lines.contains("left out: web2/signal: "), "{lines}");
+    assert!(lines.contains("web1/signal: recording into"), "{lines}");
+    let bytes = writer.packet(&event(10));
+    good.write_all(&bytes).unwrap();
+    drop((good, kept));
+    recorder.until("web1/signal: ended");
+    let output = recorder.end();
+    lines = String::from_utf8(output.stderr).unwrap();
+    assert!(lines.contains("1 modules are not in the trace"), "{lines}");
+    assert!(!output.status.success());
+    let trace = tree.output().join("web1/signal");
+    assert_eq!(fs::read(trace.join("cpu0")).unwrap(), bytes);
+    assert!(!tree.output().join("web2").exists());
+}
+
+#[test]
 fn what_is_read_is_written_and_metadata_grow() {
     let tree = Tree::new();
     let dir = tree.described("web1/signal", &signal_metadata(&[]));

@@ -14,7 +14,7 @@ use vesper_ctf::merge::Refill;
 use super::{show_all, Line, Module, Session, CHUNK};
 use crate::error::{Error, Result};
 use crate::sys;
-use crate::timeline::{Counter, Reading};
+use crate::timeline::{Counter, Reading, WallClock};
 
 /// How long to wait before looking for Ctrl-C, new files, and removed ones.
 const TICK_MS: u16 = 200;
@@ -80,7 +80,7 @@ impl<W: Write> Session<'_, W> {
     /// The host's wall clock may have been set, or goes at another rate: from here on times are
     /// what it shows now. One reading is for all modules, so that it does not change their order.
     fn read_clock(&mut self) {
-        let [by_tsc, by_clock] = [Counter::Tsc, Counter::Monotonic].map(Reading::now);
+        let [by_tsc, by_clock] = Reading::both(&WallClock::now());
         for module in &mut self.modules {
             module.label.set_clock(|counter| match counter {
                 Counter::Tsc => by_tsc,

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use toml_edit::{de, value, Array, ArrayOfTables, DocumentMut, Item, Table};
@@ -161,8 +162,20 @@ impl Config {
         Ok((document, removed))
     }
 
+    /// Held while the file is changed: by its directory, as the file itself is replaced.
+    fn lock(&self) -> Result<Flock<File>, ConfigError> {
+        let dir = match self.0.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let opened = fs::create_dir_all(dir).and_then(|()| File::open(dir));
+        let opened = opened.map_err(|error| self.file(error))?;
+        Flock::lock(opened, FlockArg::LockExclusive).map_err(|(_, errno)| self.file(errno.into()))
+    }
+
     /// Adds an entry, or changes the one of the same guest and label.
     pub fn add(&self, new: &Kept) -> Result<(), ConfigError> {
+        let _lock = self.lock()?;
         let same = |old: &Kept| old.domain == new.domain && old.label() == new.label();
         let first = self.read()?.iter().position(same);
         let (mut document, _) = self.without(|_| false)?;
@@ -186,6 +199,7 @@ impl Config {
     /// Removes the entries of a guest that bear `probe` as their name or probe; all
     /// of them without one.
     pub fn remove(&self, domain: &str, probe: Option<&str>) -> Result<usize, ConfigError> {
+        let _lock = self.lock()?;
         let gone = |kept: &Kept| {
             let named = probe.is_none_or(|probe| kept.label() == probe || kept.probe == probe);
             kept.domain == domain && named
@@ -207,9 +221,6 @@ impl Config {
         new.push(".new");
         let new = PathBuf::from(new);
         let written = || -> io::Result<()> {
-            if let Some(dir) = self.0.parent() {
-                fs::create_dir_all(dir)?;
-            }
             let mut file = File::create(&new)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;

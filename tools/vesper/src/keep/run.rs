@@ -53,9 +53,9 @@ struct State {
 }
 
 impl State {
-    /// Forgets the boots that are over.
-    fn forget(&mut self, boots: &HashSet<Boot>) {
-        self.tried.retain(|boot, _| boots.contains(boot));
+    /// Forgets the boots that are over, of which `is_over` tells.
+    fn forget(&mut self, is_over: impl Fn(&Boot) -> bool) {
+        self.tried.retain(|boot, _| !is_over(boot));
     }
 
     /// What is to be loaded in a boot now, marked as tried.
@@ -191,8 +191,17 @@ fn apply(
             (name, domain.boot_id)
         })
         .collect();
-    state.forget(&boots);
-    left.retain(|(boot, _), _| boots.contains(boot));
+    // A driver that leaves, or starts anew, is no end of a boot: another boot is, or the end
+    // of the VMM.
+    let is_over = |(name, id): &Boot| {
+        let dead = bindings::VESPER_DOMAIN_DEAD;
+        let is_there = domains
+            .iter()
+            .any(|domain| domain.state != dead && text(&domain.name) == name.as_bytes());
+        !is_there || boots.iter().any(|(of, now)| of == name && now != id)
+    };
+    state.forget(is_over);
+    left.retain(|(boot, _), _| !is_over(boot));
     for boot in boots {
         let due = state.due(&boot, kept);
         if !due.is_empty() {
@@ -313,6 +322,11 @@ mod tests {
             []
         );
 
+        // The driver was bound anew, in the same boot: what was unloaded stays so.
+        let attached = domain("web1", 0, bindings::VESPER_DOMAIN_ATTACHED);
+        assert_eq!(step(&[attached], None), []);
+        assert_eq!(step(&[first], None), []);
+
         // The next boot, while the last one's thread has not ended.
         let second = ("web1".to_owned(), [2; 16]);
         let started = step(&[domain("web1", 2, READY)], None);
@@ -320,5 +334,10 @@ mod tests {
         assert_eq!(step(&[domain("web1", 3, READY)], None), []);
         let third = step(&[domain("web1", 3, READY)], Some((second, Vec::new())));
         assert_eq!(third.len(), 1);
+        // Another VMM with the same guest, restored say.
+        let third = ("web1".to_owned(), [3; 16]);
+        let dead = domain("web1", 3, bindings::VESPER_DOMAIN_DEAD);
+        assert_eq!(step(&[dead], Some((third, Vec::new()))), []);
+        assert_eq!(step(&[domain("web1", 3, READY)], None).len(), 1);
     }
 }

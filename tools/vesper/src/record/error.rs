@@ -37,6 +37,9 @@ pub enum RecordError {
     /// What a guest wrote is not what it should be.
     #[error("{0} malformed packets are not in the trace")]
     Malformed(u64),
+    /// What a guest wrote to describe its records is not what it should be.
+    #[error("{0} modules are not in the trace: their metadata can't be used")]
+    LeftOut(u64),
 }
 
 impl RecordError {
@@ -56,6 +59,10 @@ impl RecordError {
             Self::Unwritten { .. } => Some("the trace ends before them on that CPU"),
             Self::Malformed(_) => Some(
                 "whole ones that go back in time are in the directory 'rejected' of the module",
+            ),
+            Self::LeftOut(_) => Some(
+                "their records stay with the host, as far as the buffers hold them: copy the \
+                 files of debugfs",
             ),
         }
     }

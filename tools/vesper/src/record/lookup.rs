@@ -13,7 +13,7 @@ use super::origin::{described, parse_uuid, Origin, Time};
 use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
 use crate::error::Result;
-use crate::timeline::{Counter, Reading, Scaling};
+use crate::timeline::{Counter, Reading, Scaling, WallClock};
 
 /// The name of the host itself, which no guest can have.
 const HOST: &str = "host";
@@ -33,7 +33,9 @@ pub(crate) struct Lookup<C> {
     control: Option<Host<C>>,
     host: String,
     time_line: [u8; 16],
-    /// From the beginning of the recording: by TSC, and by the monotonic clock.
+    /// From the beginning of the recording, as all that is below.
+    wall: WallClock,
+    /// By TSC, and by the monotonic clock.
     first: [Reading; 2],
 }
 
@@ -42,13 +44,20 @@ impl<C: Control> Lookup<C> {
         let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let boot_id = boot_id.unwrap_or_default();
         let host = nix::unistd::gethostname().unwrap_or_default();
+        let wall = WallClock::now();
         Self {
             debugfs: debugfs.root().parent().unwrap_or(debugfs.root()).to_owned(),
             control: control.ok(),
             host: host.to_string_lossy().into_owned(),
             time_line: parse_uuid(boot_id.trim().as_bytes()).unwrap_or_default(),
-            first: [Counter::Tsc, Counter::Monotonic].map(Reading::now),
+            first: Reading::both(&wall),
+            wall,
         }
+    }
+
+    /// The wall clock that all of it is on.
+    pub(crate) fn wall(&self) -> &WallClock {
+        &self.wall
     }
 
     /// Origin of the records of a module of `domain`.

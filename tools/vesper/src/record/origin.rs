@@ -6,7 +6,7 @@ use vesper_ctf::clock::Clock;
 use vesper_ctf::metadata::Metadata;
 use vesper_ctf::rewrite::ClockBlock;
 
-use crate::timeline::{Counter, Reading, Scaling};
+use crate::timeline::{Counter, Reading, Scaling, WallClock};
 
 /// Where a guest's time comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,10 +90,11 @@ impl Origin {
         }
     }
 
-    /// The clock, by the host's clocks as they are at the end, too.
-    pub(crate) fn measure(&self) -> Option<ClockBlock> {
+    /// The clock, by the host's counters as they are at the end, too; `wall` is what its
+    /// beginning was read by.
+    pub(crate) fn measure(&self, wall: &WallClock) -> Option<ClockBlock> {
         match &self.time {
-            Time::Host(counter, ..) => self.block(Some(&Reading::now(*counter))),
+            Time::Host(counter, ..) => self.block(Some(&Reading::now(*counter, wall))),
             Time::Guest(_) => self.block(None),
         }
     }
@@ -140,6 +141,7 @@ mod tests {
             cycles,
             nanoseconds,
             error: 0,
+            error_ns: 0,
         };
         let mut origin = Origin {
             domain: "d".into(),
