@@ -4,10 +4,10 @@
 //! does not answer holds up nothing else.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::attributes::Attributes;
 use crate::cluster::{run, Failure, Pacemaker};
 use crate::config::{Config, Manager};
 use crate::event::{Boot, Event, GUEST};
+use crate::hold::Hold;
 use crate::journal::{now_ns, Journal, Line};
 use crate::latch::{Latch, Latches};
 use crate::rule::Rule;
@@ -27,6 +28,8 @@ use crate::rule::Rule;
 /// How long a program of the operator's may run.
 const COMMAND: Duration = Duration::from_secs(60);
 const GONE: &str = "its VMM is gone, or the guest has booted again";
+/// The step in which a resource is failed.
+pub const FAIL: &str = "fail";
 /// Between two attempts to reach the cluster.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -46,7 +49,23 @@ pub struct Actor {
     /// What is set on the node.
     pub attributes: Attributes,
     /// Guests that were left alone after all, by which rules.
-    spared: Mutex<Vec<(usize, Boot)>>,
+    spared: Mutex<Vec<Spared>>,
+    /// Boots of guests whose resource was failed.
+    failed: Mutex<BTreeSet<Boot>>,
+    /// Guests that an operator has cleared, and the number of the first line in the journal
+    /// that is of later.
+    cleared: Mutex<BTreeMap<String, u64>>,
+}
+
+/// A guest that was left alone after all.
+#[derive(Debug)]
+pub struct Spared {
+    /// By which rule.
+    pub rule: usize,
+    /// The guest.
+    pub boot: Boot,
+    /// It was failed before, for something else.
+    pub failed: bool,
 }
 
 /// Something that a rule asks for.
@@ -58,6 +77,10 @@ pub struct Act {
     pub rule: usize,
     /// What happened.
     pub event: Event,
+    /// In which VMM; 0 if that is not known.
+    pub vmm_pid: i32,
+    /// The guest was failed before, for something else that was found in this boot.
+    pub failed: bool,
     /// What an earlier run has done of it.
     pub done: BTreeSet<String>,
 }
@@ -98,6 +121,8 @@ impl Actor {
             dry_run,
             attributes: Attributes::new(Box::new(set), Box::new(has), Box::new(tell)),
             spared: Mutex::default(),
+            failed: Mutex::default(),
+            cleared: Mutex::default(),
         }
     }
 
@@ -108,9 +133,31 @@ impl Actor {
     }
 
     /// Guests that were left alone since the last time this was asked.
-    pub fn spared(&self) -> Vec<(usize, Boot)> {
-        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut spared)
+    pub fn spared(&self) -> Vec<Spared> {
+        std::mem::take(&mut self.spared.hold())
+    }
+
+    /// The guest's resource was failed in this boot: that is not done again.
+    pub fn note_failed(&self, boot: Boot) {
+        self.failed.hold().insert(boot);
+    }
+
+    fn was_failed(&self, boot: &Boot) -> bool {
+        self.failed.hold().contains(boot)
+    }
+
+    /// An operator has cleared a guest: what was begun for lines before `next` is not
+    /// gone on with.
+    pub fn clear(&self, guest: &str, next: u64) {
+        self.cleared.hold().insert(guest.to_owned(), next);
+        self.failed.hold().retain(|boot| boot.guest != guest);
+    }
+
+    fn is_wanted(&self, act: &Act) -> Result<(), String> {
+        match self.cleared.hold().get(&act.event.boot.guest) {
+            Some(next) if act.id < *next => Err("an operator has cleared the guest".into()),
+            _ => Ok(()),
+        }
     }
 
     fn act(&self, act: &Act) {
@@ -122,7 +169,7 @@ impl Actor {
             }
             let done = match self.dry_run {
                 true => Ok("dry run: not done".into()),
-                false => run(),
+                false => self.is_wanted(act).and_then(|()| run()),
             };
             let ok = done.is_ok();
             let (Ok(text) | Err(text)) = done;
@@ -144,15 +191,23 @@ impl Actor {
         let mut deadly = false;
         let resource = self.config.resource_of(guest);
         if rule.destroy {
-            deadly |= step("destroy", &|| self.destroy(event, resource, &over));
+            deadly |= step("destroy", &|| self.destroy(act, resource, &over));
         }
         if rule.fail {
-            deadly |= step("fail", &|| {
-                self.patiently(|pacemaker| {
-                    self.is_still_so(event, &over)?;
-                    pacemaker.fail(resource)
-                })
+            let before = Cell::new(false);
+            let done = step(FAIL, &|| {
+                if self.was_failed(&event.boot) {
+                    before.set(true);
+                    return Ok("was failed before".into());
+                }
+                let text = self.patiently(|pacemaker| {
+                    self.is_still_so(act, &over)?;
+                    pacemaker.fail(resource, || self.is_still_so(act, &over))
+                })?;
+                self.note_failed(event.boot.clone());
+                Ok(text)
             });
+            deadly |= done && !before.get();
         }
         if over.get() && !deadly {
             self.spare(act);
@@ -183,7 +238,7 @@ impl Actor {
     fn spare(&self, act: &Act) {
         let (boot, at_ns) = (&act.event.boot, now_ns());
         self.journal.write(&Line::Spared { id: act.id, at_ns });
-        let own = |latch: &Latch| latch.boot_id == boot.id;
+        let own = |latch: &Latch| latch.boot_id == boot.id && !act.failed;
         if self
             .latches
             .get(&boot.guest)
@@ -193,8 +248,12 @@ impl Actor {
                 log(&error.to_string());
             }
         }
-        let mut spared = self.spared.lock().unwrap_or_else(PoisonError::into_inner);
-        spared.push((act.rule, boot.clone()));
+        let mut spared = self.spared.hold();
+        spared.push(Spared {
+            rule: act.rule,
+            boot: boot.clone(),
+            failed: act.failed,
+        });
     }
 
     /// Asks the cluster until it has an answer.
@@ -218,19 +277,17 @@ impl Actor {
         }
     }
 
-    /// Refuses if the guest has booted again, or what happened is over by now, which
-    /// sets `over`.
-    fn is_still_so(&self, event: &Event, over: &Cell<bool>) -> Result<(), Failure> {
+    /// Refuses if the guest was started or has booted again, or has been cleared, or what
+    /// happened is over by now, which sets `over`.
+    fn is_still_so(&self, act: &Act, over: &Cell<bool>) -> Result<(), Failure> {
+        self.is_wanted(act).map_err(Failure::Final)?;
+        let event = &act.event;
         let host = Device::open(&self.device).and_then(Host::new);
         let Ok(found) = host.and_then(|host| host.domain(&event.boot.guest)) else {
             return Ok(());
         };
-        if found.state != bindings::VESPER_DOMAIN_READY {
-            return Ok(());
-        }
-        // The cluster may have been faster, and the next boot is a healthy one.
-        if Boot::of(&found) != event.boot {
-            return Err(Failure::Final("the guest has booted again".into()));
+        if let Some(why) = is_another(act, &found) {
+            return Err(Failure::Final(why.into()));
         }
         if is_over(event, &found) {
             over.set(true);
@@ -241,10 +298,11 @@ impl Actor {
 
     /// Kills the VMM of a guest that is still in the same boot, and that the cluster,
     /// if there is one, has in its care on this node.
-    fn destroy(&self, event: &Event, resource: &str, over: &Cell<bool>) -> Result<String, String> {
+    fn destroy(&self, act: &Act, resource: &str, over: &Cell<bool>) -> Result<String, String> {
+        let event = &act.event;
         if self.config.cluster.manager == Manager::Pacemaker {
             self.patiently(|pacemaker| {
-                self.is_still_so(event, over)?;
+                self.is_still_so(act, over)?;
                 pacemaker.may_end(resource).map(|()| String::new())
             })?;
         }
@@ -274,9 +332,22 @@ impl Actor {
         if vmm()? != pid {
             return Err("its VMM has changed".into());
         }
+        self.is_wanted(act)?;
         pidfd_send_signal(&held, Signal::KILL).map_err(|error| error.to_string())?;
         Ok(format!("process {pid} killed"))
     }
+}
+
+/// Why what is there now is not what failed: the cluster may have been faster, and the next
+/// one is healthy, also while it boots.
+fn is_another(act: &Act, found: &vesper_domain) -> Option<&'static str> {
+    let is_dead = found.state == bindings::VESPER_DOMAIN_DEAD;
+    let known = act.vmm_pid != 0 && found.vmm_pid != 0;
+    if !is_dead && known && found.vmm_pid != act.vmm_pid {
+        return Some("the guest has been started again");
+    }
+    let is_ready = found.state == bindings::VESPER_DOMAIN_READY;
+    (is_ready && Boot::of(found) != act.event.boot).then_some("the guest has booted again")
 }
 
 /// Whether a guest that was found hung beats again: it may have been out of luck only.
@@ -310,6 +381,35 @@ pub fn log(text: &str) {
 mod tests {
     use super::*;
     use zerocopy::FromZeros;
+
+    #[test]
+    fn the_next_one_is_told_from_what_failed() {
+        let mut domain = vesper_domain::new_zeroed();
+        (domain.state, domain.vmm_pid) = (bindings::VESPER_DOMAIN_READY, 7);
+        domain.boot_id = [1; 16];
+        let act = Act {
+            id: 1,
+            rule: 0,
+            event: Event::of_guest("panicked", &domain, 0),
+            vmm_pid: 7,
+            failed: false,
+            done: BTreeSet::new(),
+        };
+        let mut another = |state, vmm_pid, boot| {
+            (domain.state, domain.vmm_pid, domain.boot_id) = (state, vmm_pid, [boot; 16]);
+            is_another(&act, &domain).is_some()
+        };
+        let (ready, attached) = (
+            bindings::VESPER_DOMAIN_READY,
+            bindings::VESPER_DOMAIN_ATTACHED,
+        );
+        assert!(!another(ready, 7, 1));
+        assert!(another(ready, 7, 2));
+        // It boots yet.
+        assert!(another(attached, 8, 0));
+        assert!(!another(attached, 7, 0));
+        assert!(!another(bindings::VESPER_DOMAIN_DEAD, 7, 1));
+    }
 
     #[test]
     fn hangs_that_are_over() {

@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cluster::Failure;
+use crate::hold::Hold;
 use crate::journal::Line;
 
 /// Between two attempts, at first and at last.
@@ -118,7 +119,7 @@ impl std::fmt::Debug for Attributes {
 
 impl Inner {
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots.hold()
     }
 
     /// Sees to an attribute until nobody wants it any more, and it is taken back.

@@ -4,14 +4,20 @@
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use wait_timeout::ChildExt;
+
+use crate::hold::Hold;
 
 /// One call of a tool takes milliseconds; one that takes longer hangs.
 const CALL: Duration = Duration::from_secs(20);
 /// Of a program's output, what is kept: the state of a cluster is the longest.
-const OUTPUT: u64 = 8 << 20;
+const OUTPUT: usize = 8 << 20;
+/// How long the rest of it is waited for when the program has ended.
+const REST: Duration = Duration::from_secs(1);
 
 /// How the tools end if there is no such object.
 const NO_SUCH: i32 = 105;
@@ -34,14 +40,19 @@ pub struct Pacemaker {
 
 impl Pacemaker {
     /// Fails a resource, if it runs here: failing one that runs elsewhere would end
-    /// a healthy guest.
-    pub fn fail(&self, resource: &str) -> Result<String, Failure> {
+    /// a healthy guest. `check` is asked last.
+    pub fn fail(
+        &self,
+        resource: &str,
+        check: impl Fn() -> Result<(), Failure>,
+    ) -> Result<String, Failure> {
         let node = self.node()?;
-        let found = run(
-            Command::new("crm_resource").args(["--resource", resource, "--locate", "--quiet"]),
-            CALL,
-        )
-        .map_err(retry)?;
+        let found = ask(Command::new("crm_resource").args([
+            "--resource",
+            resource,
+            "--locate",
+            "--quiet",
+        ]))?;
         if found.code == Some(NO_SUCH) {
             return Err(Failure::Final(format!(
                 "the cluster has no resource '{resource}': name that of the guest in [guests.*]"
@@ -61,11 +72,14 @@ impl Pacemaker {
                 "resource '{resource}' does not run on this node, {node}"
             )));
         }
-        let failed = run(
-            Command::new("crm_resource").args(["--fail", "--resource", resource, "--node", &node]),
-            CALL,
-        )
-        .map_err(retry)?;
+        check()?;
+        let failed = ask(Command::new("crm_resource").args([
+            "--fail",
+            "--resource",
+            resource,
+            "--node",
+            &node,
+        ]))?;
         match failed.code {
             Some(0) => Ok(format!("resource '{resource}' failed on {node}")),
             _ => Err(Failure::Again(failed.text())),
@@ -79,7 +93,7 @@ impl Pacemaker {
         let node = self.node()?;
         let mut command = Command::new("crm_mon");
         command.args(["--one-shot", "--inactive", "--output-as=xml"]);
-        let found = run(&mut command, CALL).map_err(retry)?;
+        let found = ask(&mut command)?;
         if found.code != Some(0) {
             return Err(Failure::Again(found.text()));
         }
@@ -95,7 +109,7 @@ impl Pacemaker {
             Some(value) => command.args(["--update", value]),
             None => command.arg("--delete"),
         };
-        let done = run(&mut command, CALL).map_err(retry)?;
+        let done = ask(&mut command)?;
         match done.code {
             Some(0) => Ok(match value {
                 Some(value) => format!("{name}={value} on {node}"),
@@ -110,7 +124,7 @@ impl Pacemaker {
         let node = self.node()?;
         let mut command = Command::new("attrd_updater");
         command.args(["--name", name, "--node", &node, "--query"]);
-        let found = run(&mut command, CALL).map_err(retry)?;
+        let found = ask(&mut command)?;
         match found.code {
             Some(0) => Ok(is_set(&found.out)),
             Some(NO_SUCH) => Ok(false),
@@ -122,7 +136,7 @@ impl Pacemaker {
         if let Some(node) = &self.node {
             return Ok(node.clone());
         }
-        let found = run(Command::new("crm_node").arg("--name"), CALL).map_err(retry)?;
+        let found = ask(Command::new("crm_node").arg("--name"))?;
         let name = found.out.trim();
         match found.code {
             Some(0) if !name.is_empty() => Ok(name.to_owned()),
@@ -183,8 +197,16 @@ fn is_set(found: &str) -> bool {
         .is_some_and(|(_, value)| !value.starts_with('"'))
 }
 
-fn retry(text: String) -> Failure {
-    Failure::Again(text)
+/// Asks a tool of the cluster; what it has not said whole is no answer.
+fn ask(command: &mut Command) -> Result<Ended, Failure> {
+    let ended = run_for(command, CALL, CALL).map_err(Failure::Again)?;
+    match ended.whole {
+        true => Ok(ended),
+        false => Err(Failure::Again(format!(
+            "{} has not said all",
+            ended.program
+        ))),
+    }
 }
 
 /// How a program ended.
@@ -195,6 +217,8 @@ pub struct Ended {
     /// Beginning of its standard output.
     pub out: String,
     err: String,
+    /// It has said no more.
+    whole: bool,
     program: String,
 }
 
@@ -211,8 +235,12 @@ impl Ended {
     }
 }
 
-/// Runs a program for so long at most.
+/// Runs a program for so long at most. What it leaves in the background is not waited for.
 pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, String> {
+    run_for(command, limit, REST)
+}
+
+fn run_for(command: &mut Command, limit: Duration, rest: Duration) -> Result<Ended, String> {
     let program = command.get_program().to_string_lossy().into_owned();
     let fail = |error: std::io::Error| format!("{program}: {error}");
     command
@@ -229,25 +257,52 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, String> {
             return Err(format!("{program} did not end in {} s", limit.as_secs()));
         }
     };
+    let until = Instant::now() + rest;
+    let (out, err) = (out.text(until), err.text(until));
     Ok(Ended {
         code: status.code(),
-        out: out.join().unwrap_or_default(),
-        err: err.join().unwrap_or_default(),
+        whole: out.1 && err.1,
+        out: out.0,
+        err: err.0,
         program,
     })
 }
 
+/// What a program has said so far, and who tells when it is all.
+struct Said {
+    text: Arc<Mutex<Vec<u8>>>,
+    end: Receiver<()>,
+}
+
+impl Said {
+    /// What has come by then, and whether that is all: something that the program left behind
+    /// in the background may have its output open for ever.
+    fn text(&self, until: Instant) -> (String, bool) {
+        let left = until.saturating_duration_since(Instant::now());
+        let end = self.end.recv_timeout(left);
+        let text = self.text.hold();
+        let whole = end == Err(RecvTimeoutError::Disconnected);
+        (String::from_utf8_lossy(&text).into_owned(), whole)
+    }
+}
+
 /// Reads what a program says, so that it never waits for a reader.
-fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> std::thread::JoinHandle<String> {
+fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> Said {
+    let text = Arc::new(Mutex::new(Vec::new()));
+    let (over, end) = mpsc::channel();
+    let into = Arc::clone(&text);
     std::thread::spawn(move || {
-        let Some(mut pipe) = pipe else {
-            return String::new();
-        };
-        let mut text = Vec::new();
-        let _ = pipe.by_ref().take(OUTPUT).read_to_end(&mut text);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        String::from_utf8_lossy(&text).into_owned()
-    })
+        let mut piece = [0; 4096];
+        // Dropped at the end, which is what the other side waits for.
+        let _over: Sender<()> = over;
+        let Some(mut pipe) = pipe else { return };
+        while let Ok(len @ 1..) = pipe.read(&mut piece) {
+            let mut into = into.hold();
+            let room = OUTPUT.saturating_sub(into.len()).min(len);
+            into.extend_from_slice(&piece[..room]);
+        }
+    });
+    Said { text, end }
 }
 
 fn end(child: &mut Child) {
@@ -299,9 +354,17 @@ mod tests {
         let sh = |script: &str, limit| run(Command::new("sh").args(["-c", script]), limit);
         let ended = sh("echo yes; exit 3", CALL).unwrap();
         assert_eq!((ended.code, ended.out.as_str()), (Some(3), "yes\n"));
+        assert!(ended.whole);
         assert_eq!(ended.text(), "sh: yes");
         let ended = sh("head -c 1000000 /dev/zero", CALL).unwrap();
         assert_eq!(ended.code, Some(0));
+        // What it leaves behind is not waited for.
+        let ended = sh("echo yes; sleep 1000 & echo $! >&2", CALL).unwrap();
+        assert_eq!((ended.code, ended.out.as_str()), (Some(0), "yes\n"));
+        assert!(!ended.whole);
+        let left = ended.err.trim().parse().unwrap();
+        let left = rustix::process::Pid::from_raw(left).unwrap();
+        rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
         assert!(sh("exec sleep 60", Duration::from_millis(10)).is_err());
         assert!(run(&mut Command::new("/no/such/program"), CALL).is_err());
     }

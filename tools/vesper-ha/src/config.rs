@@ -204,8 +204,12 @@ mod tests {
         assert_eq!(fs("fs_error", place("metadata")), "file system failed");
         assert_eq!(fs("fs_error", place("buffered_write")), "file data lost");
         assert_eq!(fs("ext4_error", json!({})), "ext4 failed");
-        let remount = fs("remount_read_only", json!({ "forced": 0 }));
-        assert_eq!(remount, "file system remounted read-only");
+        let read_only = |cause: &str| {
+            let cause = json!({ "value": 0, "label": cause });
+            fs("remount_read_only", json!({ "forced": 0, "cause": cause }))
+        };
+        assert_eq!(read_only("operator"), "file system remounted read-only");
+        assert_eq!(read_only("error"), "file system gone read-only");
         let host = |fields| found("host", "any", "entry", fields);
         let check =
             |status: &str| host(json!({ "at": "t:mce_record", "status": status, "type": 1 }));
@@ -222,6 +226,10 @@ mod tests {
             found("host", "memory", "reclaim_stall", fields)
         };
         assert_eq!(stall("machine", 150_000), "host short of memory");
+        assert_eq!(
+            stall("machine", 1_500_000),
+            "host short of memory, host starved of memory"
+        );
         assert_eq!(stall("machine", 15_000), "");
         assert_eq!(stall("memory_cgroup", 150_000), "");
         let gone = |orderly: &str| {
@@ -238,11 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shipped_does_nothing_about_a_remount() {
+    fn what_is_shipped_does_nothing_about_a_remount_that_is_meant() {
         let config = Config::parse(include_str!("../ha.toml")).unwrap();
-        let mut rules = config.rules.iter();
-        let rule = rules.find(|rule| rule.event == "remount_read_only");
-        assert!(!rule.unwrap().acts());
+        let acts = |name: &str| {
+            let mut rules = config.rules.iter();
+            rules.find(|rule| rule.name == name).unwrap().acts()
+        };
+        assert!(!acts("file system remounted read-only"));
+        assert!(acts("file system gone read-only"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use vesper_abi::bindings::vesper_domain;
 use vesper_cli::cat;
 
-use crate::action::{log, Act, Actor};
+use crate::action::{log, Act, Actor, FAIL};
 use crate::event::{Boot, Event};
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
@@ -85,6 +85,9 @@ impl Court {
         }
         // Those who are new were told of what earlier runs have said of them.
         self.told.clear();
+        for guest in news.begun {
+            self.judge.begun(&guest);
+        }
         for boot in news.booted {
             self.judge.booted(&boot);
             match self.actor.latches.booted(&boot) {
@@ -96,9 +99,13 @@ impl Court {
     }
 
     /// Takes up where an earlier run ended: what it had begun is begun again, what
-    /// it had done is not. A dry run neither ends what others began nor is taken for
-    /// something that was done.
+    /// it had done is not. Guests that operators cleared meanwhile are left alone. A dry run
+    /// neither ends what others began nor is taken for something that was done.
     pub fn remember(&mut self, past: Vec<Line>) {
+        let cleared = match self.actor.dry_run {
+            true => Vec::new(),
+            false => self.asked_for(),
+        };
         let mut done: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
         let (mut over, mut spared) = (BTreeSet::new(), BTreeSet::new());
         for line in &past {
@@ -117,6 +124,9 @@ impl Court {
                 Line::Found(found) if found.host_boot != self.host_boot => {}
                 Line::Found(found) if found.dry_run && !self.actor.dry_run => {}
                 Line::Found(found) => {
+                    if done.get(&found.id).is_some_and(|done| done.contains(FAIL)) {
+                        self.actor.note_failed(found.boot());
+                    }
                     let spared = spared.contains(&found.id);
                     let number = self.recall(&found, spared);
                     let real = !found.dry_run && !self.actor.dry_run;
@@ -130,14 +140,23 @@ impl Court {
                 } => self.standing.let_go(&name, &rule, &guest),
                 Line::Cleared { guest, .. } => {
                     self.judge.forget(&guest);
-                    self.standing.forget(&guest);
+                    self.actor.clear(&guest, 0);
+                    // Of what the cluster has confirmed, a line that follows says so.
+                    self.standing.end(&guest, boot_ns());
                     open.retain(|(_, found)| found.guest != guest);
                 }
                 _ => {}
             }
         }
+        for guest in &cleared {
+            open.retain(|(_, found)| found.guest != *guest);
+            self.forget(guest);
+        }
         for (number, found) in open {
             self.begin_again(number, found, &mut done);
+        }
+        for (name, holder) in self.standing.ended(boot_ns()) {
+            self.take_back(name, holder);
         }
         // It may have been lost with the cluster's own memory.
         for name in self.standing.names() {
@@ -181,7 +200,7 @@ impl Court {
                 .insert((number, boot.clone(), found.event.clone(), hangs));
         }
         if found.refrained.is_none() && !spared && self.rules()[number].is_deadly() {
-            self.judge.note_failed(boot);
+            self.judge.note_failed(boot, self.rules()[number].destroy);
         }
         Some(number)
     }
@@ -210,6 +229,8 @@ impl Court {
             id: found.id,
             rule: number,
             event,
+            vmm_pid: found.vmm_pid,
+            failed: found.failed,
             done: done.remove(&found.id).unwrap_or_default(),
         };
         match found.put_off {
@@ -220,14 +241,17 @@ impl Court {
 
     /// Judges; gives the number of the last line in the journal about it.
     fn event(&mut self, event: Event) -> Option<u64> {
-        for (rule, boot) in self.actor.spared() {
-            self.judge.spared(rule, &boot);
+        for spared in self.actor.spared() {
+            self.judge.spared(spared.rule, &spared.boot, spared.failed);
         }
         let actor = Arc::clone(&self.actor);
         let rules = &actor.config.rules;
         let current = self.guests.boot_of(&event.boot.guest);
         let ending = self.guests.is_ending(&event.boot);
         let now = boot_ns();
+        let vmm_pid = event
+            .vmm_pid()
+            .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
         // More of the same puts off the end of what was set for a time.
         for rule in rules.iter().filter(|rule| rule.clear_after.is_some()) {
             if let Some(after) = rule.clear_after.filter(|_| rule.matches(&event)) {
@@ -240,9 +264,18 @@ impl Court {
             .judge(rules, &event, current.as_ref(), ending, i128::from(now));
         let mut last = None;
         for verdict in verdicts {
-            let (number, held_back, put_off, refrained) = match verdict {
-                Verdict::Act { rule, held_back } => (rule, held_back, false, None),
-                Verdict::PutOff { rule, held_back } => (rule, held_back, true, None),
+            let put_off = matches!(verdict, Verdict::PutOff { .. });
+            let (number, held_back, failed, refrained) = match verdict {
+                Verdict::Act {
+                    rule,
+                    held_back,
+                    failed,
+                }
+                | Verdict::PutOff {
+                    rule,
+                    held_back,
+                    failed,
+                } => (rule, held_back, failed, None),
                 Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
             };
             let hangs = event.hangs();
@@ -269,6 +302,8 @@ impl Court {
                 host_boot: self.host_boot.clone(),
                 at_boot_ns: now,
                 until_boot_ns: later(now, rule.hold),
+                vmm_pid,
+                failed,
                 refrained,
                 put_off,
                 dry_run: actor.dry_run,
@@ -291,6 +326,8 @@ impl Court {
                 id,
                 rule: number,
                 event: event.clone(),
+                vmm_pid,
+                failed,
                 done: BTreeSet::new(),
             };
             match put_off {
@@ -386,19 +423,30 @@ impl Court {
 
     /// An operator has cleared guests.
     pub fn forget_those_asked_for(&mut self) {
-        for guest in self.actor.latches.asked_to_forget() {
+        for guest in self.asked_for() {
+            self.forget(&guest);
+        }
+    }
+
+    /// Guests that operators have cleared, each told once.
+    fn asked_for(&self) -> Vec<String> {
+        let guests = self.actor.latches.asked_to_forget();
+        for guest in &guests {
             log(&format!("{guest}: cleared"));
-            let at_ns = now_ns();
-            let line = Line::Cleared {
+            self.actor.journal.write(&Line::Cleared {
                 guest: guest.clone(),
-                at_ns,
-            };
-            self.actor.journal.write(&line);
-            self.judge.forget(&guest);
-            self.put_off.retain(|act| act.event.boot.guest != guest);
-            for (name, holder) in self.standing.forget(&guest) {
-                self.take_back(name, holder);
-            }
+                at_ns: now_ns(),
+            });
+        }
+        guests
+    }
+
+    fn forget(&mut self, guest: &str) {
+        self.actor.clear(guest, self.next);
+        self.judge.forget(guest);
+        self.put_off.retain(|act| act.event.boot.guest != guest);
+        for (name, holder) in self.standing.forget(guest) {
+            self.take_back(name, holder);
         }
     }
 

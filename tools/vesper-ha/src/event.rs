@@ -87,6 +87,13 @@ impl Event {
         self.fields.get("hangs").filter(|_| told)?.as_u64()
     }
 
+    /// The VMM in which it happened, if the host module tells of it.
+    pub fn vmm_pid(&self) -> Option<i32> {
+        let told = self.probe == GUEST;
+        let pid = self.fields.get("pid").filter(|_| told)?.as_i64()?;
+        i32::try_from(pid).ok()
+    }
+
     /// An event that the host module tells of.
     pub fn of_guest(name: &str, domain: &vesper_domain, time_ns: i128) -> Self {
         let run_state = match domain.run_state {

@@ -20,11 +20,15 @@ struct Seen {
     boot: Boot,
     /// The driver took its leave since, as it does before a reboot.
     left: bool,
+    /// What the guest of this name ran before, and in which VMM: records of it may come late.
+    last: Option<(Boot, i32)>,
 }
 
 /// What is new.
 #[derive(Default)]
 pub struct News {
+    /// Guests whose VMM is new.
+    pub begun: Vec<String>,
     /// Guests whose driver is there, in a boot that is new.
     pub booted: Vec<Boot>,
     /// What rules may care for.
@@ -44,7 +48,14 @@ impl Guests {
             let same = before.filter(|before| before.domain.vmm_pid == domain.vmm_pid);
             let was = before.map_or(0, |before| before.domain.state);
             let fresh = before.is_none_or(|before| before.domain.boot_id != domain.boot_id);
-            let now = Seen::next(same, domain);
+            let mut now = Seen::next(same, domain);
+            now.last = before.and_then(|before| match before.boot == now.boot {
+                true => before.last.clone(),
+                false => Some((before.boot.clone(), before.domain.vmm_pid)),
+            });
+            if same.is_none() && domain.state != bindings::VESPER_DOMAIN_DEAD {
+                news.begun.push(name.clone());
+            }
             if now.is_there() && (fresh || was != bindings::VESPER_DOMAIN_READY) {
                 news.booted.push(now.boot.clone());
             }
@@ -76,6 +87,18 @@ impl Guests {
         news
     }
 
+    /// The process that runs this boot of a guest, or ran it last; 0 if that is not known.
+    pub fn vmm_of(&self, boot: &Boot) -> i32 {
+        let Some(seen) = self.0.get(&boot.guest) else {
+            return 0;
+        };
+        match &seen.last {
+            _ if seen.boot == *boot => seen.domain.vmm_pid,
+            Some((last, vmm_pid)) if last == boot => *vmm_pid,
+            _ => 0,
+        }
+    }
+
     /// What a guest runs, if its driver is there.
     pub fn boot_of(&self, guest: &str) -> Option<Boot> {
         let seen = self.0.get(guest)?;
@@ -100,6 +123,7 @@ impl Seen {
             // The host module forgets it when the driver leaves.
             left: was_there && known.is_some_and(|before| !before.boot.id.is_empty()),
             boot: known.map_or(boot, |before| before.boot.clone()),
+            last: None,
         }
     }
 
@@ -216,12 +240,23 @@ mod tests {
         let dead = domain(bindings::VESPER_DOMAIN_DEAD, 1, 2);
         assert_eq!(step(&[dead]), (0, "gone".into()));
         assert_eq!(step(&[dead]), (0, nothing()));
+        let vmm_of = |guests: &Guests, boot| guests.vmm_of(&Boot::of(&domain(READY, 0, boot)));
+        assert_eq!(vmm_of(&guests, 2), 1);
+        let mut step = |domains: &[vesper_domain]| {
+            let news = guests.update(domains, 0);
+            let names: Vec<_> = news.events.into_iter().map(|event| event.name).collect();
+            (news.booted.len(), names.join(" "))
+        };
         // Another takes the name, and is gone without leaving anything.
         assert_eq!(step(&[domain(READY, 2, 3)]), (1, nothing()));
         assert_eq!(step(&[]), (0, "gone".into()));
         // Gone and replaced between two looks.
         assert_eq!(step(&[domain(READY, 3, 4)]), (1, nothing()));
         assert_eq!(step(&[domain(READY, 4, 5)]), (1, "gone".into()));
+        // A record of the one before may come late.
+        assert_eq!(vmm_of(&guests, 4), 3);
+        assert_eq!(vmm_of(&guests, 5), 4);
+        assert_eq!(vmm_of(&guests, 3), 0);
     }
 
     #[test]

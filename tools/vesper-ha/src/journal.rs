@@ -14,6 +14,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result};
 use crate::event::Boot;
+use crate::hold::Hold;
 
 const NAME: &str = "journal.jsonl";
 /// The file before it is put aside; one such is kept.
@@ -117,6 +118,12 @@ pub struct Found {
     /// The rule does no more about this boot before.
     #[serde(default)]
     pub until_boot_ns: i64,
+    /// The guest's VMM then; 0 if that is not known.
+    #[serde(default)]
+    pub vmm_pid: i32,
+    /// The guest was failed before, for something else that was found in this boot.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub failed: bool,
     /// Why nothing is done, if nothing is.
     pub refrained: Option<String>,
     /// The limit on actions put it off.
@@ -170,7 +177,7 @@ impl Journal {
     /// Adds a line. It is in the kernel's hands when this returns.
     pub fn write(&self, line: &Line) {
         let mut text = Vec::new();
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
+        let mut file = self.file.hold();
         let written = vesper_cli::json::write_line(&mut text, line)
             .and_then(|()| self.turn(&mut file))
             .and_then(|()| file.write_all(&text));

@@ -20,6 +20,9 @@ pub enum Verdict {
         rule: usize,
         /// So many events were held back since the rule last acted.
         held_back: u64,
+        /// The guest's resource was failed in this boot, but its VMM lives: what is left to
+        /// do is to kill it.
+        failed: bool,
     },
     /// The same, but not before the limit allows it.
     PutOff {
@@ -27,6 +30,8 @@ pub enum Verdict {
         rule: usize,
         /// So many events were held back since the rule last acted.
         held_back: u64,
+        /// As above.
+        failed: bool,
     },
     /// The rule only says what it would do: its guest has been failed in this
     /// boot, the limit is reached, or the guest has booted again.
@@ -90,7 +95,8 @@ struct Tally {
 pub struct Judge {
     limit: Limit,
     tallies: HashMap<(usize, Boot), Tally>,
-    failed: HashSet<Boot>,
+    /// Boots in which the guest was failed; true if its VMM was to be killed, too.
+    failed: HashMap<Boot, bool>,
     /// When and about whom something was done lately.
     acted: VecDeque<(i128, String)>,
     /// What waits for the limit.
@@ -105,16 +111,17 @@ impl Judge {
         Self {
             limit,
             tallies: HashMap::new(),
-            failed: HashSet::new(),
+            failed: HashMap::new(),
             acted: VecDeque::new(),
             put_off: HashSet::new(),
             ending: HashMap::new(),
         }
     }
 
-    /// Remembers from before a restart that a guest was failed.
-    pub fn note_failed(&mut self, boot: Boot) {
-        self.failed.insert(boot);
+    /// Remembers from before a restart that a guest was failed, and whether its VMM was to
+    /// be killed.
+    pub fn note_failed(&mut self, boot: Boot, destroyed: bool) {
+        *self.failed.entry(boot).or_default() |= destroyed;
     }
 
     /// Remembers from before a restart that a rule is held.
@@ -124,24 +131,34 @@ impl Judge {
 
     /// The guest runs this now: what was true of boots before is over.
     pub fn booted(&mut self, now: &Boot) {
-        let other = |boot: &Boot| boot.guest != now.guest || boot.id == now.id;
-        self.failed.retain(other);
-        self.tallies.retain(|(_, boot), _| other(boot));
-        self.put_off.retain(|(_, boot)| other(boot));
-        self.ending.retain(|boot, _| other(boot));
+        self.retain(|boot| boot.guest != now.guest || boot.id == now.id);
+    }
+
+    /// The guest has a VMM that is new: what was found of one whose driver never came was
+    /// another one's.
+    pub fn begun(&mut self, guest: &str) {
+        self.retain(|boot| boot.guest != guest || !boot.id.is_empty());
     }
 
     /// An operator says that the guest is well: as if nothing had been found.
     pub fn forget(&mut self, guest: &str) {
-        self.failed.retain(|boot| boot.guest != guest);
-        self.tallies.retain(|(_, boot), _| boot.guest != guest);
-        self.put_off.retain(|(_, boot)| boot.guest != guest);
-        self.ending.retain(|boot, _| boot.guest != guest);
+        self.retain(|boot| boot.guest != guest);
     }
 
-    /// The guest was left alone, as what the rule found was over by then.
-    pub fn spared(&mut self, rule: usize, boot: &Boot) {
-        self.failed.remove(boot);
+    fn retain(&mut self, wanted: impl Fn(&Boot) -> bool) {
+        self.failed.retain(|boot, _| wanted(boot));
+        self.tallies.retain(|(_, boot), _| wanted(boot));
+        self.put_off.retain(|(_, boot)| wanted(boot));
+        self.ending.retain(|boot, _| wanted(boot));
+    }
+
+    /// The guest was left alone, as what the rule found was over by then; but `failed`, for
+    /// something else, it was before.
+    pub fn spared(&mut self, rule: usize, boot: &Boot, failed: bool) {
+        match failed {
+            true => drop(self.failed.insert(boot.clone(), false)),
+            false => drop(self.failed.remove(boot)),
+        }
         self.tallies.remove(&(rule, boot.clone()));
     }
 
@@ -249,9 +266,15 @@ impl Judge {
         if rule.unless_ending && ending {
             return refrain(Refrain::Ending);
         }
-        if rule.is_deadly() && !self.failed.insert(event.boot.clone()) {
+        let before = self.failed.get(&event.boot).copied();
+        // A guest that was failed for an oops may panic only then, and would not stop.
+        if rule.is_deadly() && before.is_some_and(|destroyed| destroyed || !rule.destroy) {
             return refrain(Refrain::FailedBefore);
         }
+        if rule.is_deadly() {
+            self.note_failed(event.boot.clone(), rule.destroy);
+        }
+        let failed = rule.is_deadly() && before.is_some();
         // Saying something is free.
         if rule.acts() && !self.admit(&event.boot.guest, now) {
             if !self.put_off.insert((number, event.boot.clone())) {
@@ -260,11 +283,13 @@ impl Judge {
             return Some(Verdict::PutOff {
                 rule: number,
                 held_back,
+                failed,
             });
         }
         Some(Verdict::Act {
             rule: number,
             held_back,
+            failed,
         })
     }
 }
@@ -336,6 +361,56 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_failed_is_killed_once_if_it_panics() {
+        let mut both = rules("fail = true");
+        let mut panic = rules("destroy = true\nfail = true\nhold = \"0s\"").remove(0);
+        panic.event = "panic".into();
+        both.push(panic);
+        let panicked = |at| {
+            let mut event = event("a", "1", at);
+            event.name = "panic".into();
+            event
+        };
+        let mut judge = Judge::new(LIMIT);
+        assert_eq!(
+            acts(&judge.judge(&both, &event("a", "1", 0), None, false, 0)),
+            1
+        );
+        let (rule, held_back, failed) = (1, 0, true);
+        let act = [Verdict::Act {
+            rule,
+            held_back,
+            failed,
+        }];
+        assert_eq!(judge.judge(&both, &panicked(1), None, false, 1), act);
+        let why = Refrain::FailedBefore;
+        let refrain = [Verdict::Refrain { rule, why }];
+        assert_eq!(judge.judge(&both, &panicked(2), None, false, 2), refrain);
+        // It was left alone after all, and panics again.
+        judge.spared(1, &event("a", "1", 0).boot, true);
+        assert_eq!(judge.judge(&both, &panicked(2), None, false, 2), act);
+        // The other way round, and after a restart.
+        let mut judge = Judge::new(LIMIT);
+        judge.note_failed(event("a", "1", 0).boot, true);
+        judge.note_failed(event("a", "1", 0).boot, false);
+        assert_eq!(judge.judge(&both, &panicked(3), None, false, 3), refrain);
+    }
+
+    #[test]
+    fn the_next_one_whose_driver_never_comes_is_another() {
+        let rules = rules("fail = true\nhold = \"1h\"");
+        let mut judge = Judge::new(LIMIT);
+        let gone = event("a", "", 0);
+        let again = |judge: &mut Judge| acts(&judge.judge(&rules, &gone, None, false, 0));
+        assert_eq!(again(&mut judge), 1);
+        assert_eq!(again(&mut judge), 0);
+        judge.begun("b");
+        assert_eq!(again(&mut judge), 0);
+        judge.begun("a");
+        assert_eq!(again(&mut judge), 1);
+    }
+
+    #[test]
     fn counts_in_a_window() {
         let rules = rules("count = 3\nwithin = \"2s\"\nhold = \"10s\"");
         let mut judge = Judge::new(LIMIT);
@@ -349,8 +424,14 @@ mod tests {
         assert_eq!(acts(&at(30)), 1);
         assert_eq!(acts(&at(31)) + acts(&at(32)) + acts(&at(33)), 0);
         assert_eq!(acts(&at(140)) + acts(&at(141)), 0);
-        let held_back = 3;
-        assert_eq!(at(142), [Verdict::Act { rule: 0, held_back }]);
+        assert_eq!(
+            at(142),
+            [Verdict::Act {
+                rule: 0,
+                held_back: 3,
+                failed: false,
+            }]
+        );
     }
 
     #[test]
@@ -365,8 +446,11 @@ mod tests {
             assert_eq!(acts(&at(&mut judge, guest, 0)), 1);
         }
         // It is not lost, and the guest counts as failed.
-        let (rule, held_back) = (0, 0);
-        let put_off = [Verdict::PutOff { rule, held_back }];
+        let put_off = [Verdict::PutOff {
+            rule: 0,
+            held_back: 0,
+            failed: false,
+        }];
         assert_eq!(at(&mut judge, "f", 1), put_off);
         assert_eq!(at(&mut judge, "f", 2), []);
         assert_eq!(judge.admits_at("f", 2 * SECOND), 60 * SECOND);
@@ -437,7 +521,7 @@ mod tests {
             |judge: &mut Judge| acts(&judge.judge(&rules, &event("a", "1", 0), None, false, 0));
         assert_eq!(again(&mut judge), 1);
         assert_eq!(again(&mut judge), 0);
-        judge.spared(0, &boot);
+        judge.spared(0, &boot, false);
         assert_eq!(again(&mut judge), 1);
         assert_eq!(again(&mut judge), 0);
         judge.forget("b");
@@ -451,7 +535,7 @@ mod tests {
         let rules = rules("fail = true");
         let mut judge = Judge::new(LIMIT);
         let boot = event("a", "1", 0).boot;
-        judge.note_failed(boot.clone());
+        judge.note_failed(boot.clone(), false);
         judge.note_held(0, boot, SECOND);
         assert_eq!(judge.judge(&rules, &event("a", "1", 0), None, false, 0), []);
         let verdicts = judge.judge(&rules, &event("a", "1", 0), None, false, 2 * SECOND);

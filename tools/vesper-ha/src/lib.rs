@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod guests;
+pub mod hold;
 pub mod journal;
 pub mod judge;
 pub mod latch;

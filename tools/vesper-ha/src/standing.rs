@@ -56,6 +56,15 @@ impl Standing {
         self.remove(|_, holder| holder.end.is_some_and(|end| end <= now))
     }
 
+    /// All that is wanted because of a guest ends now.
+    pub fn end(&mut self, guest: &str, now: i64) {
+        for holder in self.0.values_mut().flatten() {
+            if holder.guest == guest {
+                holder.end = Some(now);
+            }
+        }
+    }
+
     /// Takes out all that is wanted because of a guest.
     pub fn forget(&mut self, guest: &str) -> Vec<(String, Holder)> {
         self.remove(|_, holder| holder.guest == guest)

@@ -64,7 +64,11 @@ impl Place {
 
     /// A daemon that begins and sees this.
     fn begin(&self, dry_run: bool, domains: &[vesper_domain]) -> Court {
-        let rules = RULES.replace("DIR", &self.path().display().to_string());
+        self.begin_with(RULES, dry_run, domains)
+    }
+
+    fn begin_with(&self, rules: &str, dry_run: bool, domains: &[vesper_domain]) -> Court {
+        let rules = rules.replace("DIR", &self.path().display().to_string());
         let file = self.path().join("ha.toml");
         fs::write(&file, rules).unwrap();
         let past = self.journal();
@@ -237,6 +241,82 @@ fn what_the_limit_puts_off_is_marked_and_not_lost() {
     assert_eq!(place.done(), 1);
 }
 
+/// As if the daemon had been killed before it had done anything.
+fn undone(place: &Place) {
+    let mut lines = place.journal();
+    lines.retain(|line| matches!(line, Line::Found(_)));
+    let text: Vec<_> = lines
+        .iter()
+        .map(|line| json!(line).to_string() + "\n")
+        .collect();
+    fs::write(place.path().join("journal.jsonl"), text.concat()).unwrap();
+}
+
+#[test]
+fn what_was_begun_is_not_gone_on_with_when_the_guest_was_cleared() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(1);
+    drop(court);
+    undone(&place);
+    place.latches().clear("web1").unwrap();
+    place.latches().ask_to_forget("web1").unwrap();
+    let court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    assert!(place.latches().get("web1").unwrap().is_none());
+    // A thread that was at it when the word came does no more.
+    let found = place.found().remove(0);
+    court.actor().start(Act {
+        id: found.id,
+        rule: 1,
+        event: record("exit"),
+        vmm_pid: 0,
+        failed: false,
+        done: BTreeSet::new(),
+    });
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+    let lines = place.journal();
+    assert!(lines
+        .iter()
+        .all(|line| !matches!(line, Line::Step { ok: true, .. })));
+    assert!(lines.iter().any(
+        |line| matches!(line, Line::Step { text, .. } if text.contains("an operator has cleared"))
+    ));
+}
+
+#[test]
+fn one_that_was_failed_is_killed_when_it_panics() {
+    // A cluster that never answers.
+    let rules = RULES.replace("\"none\"", "\"pacemaker\"\npatience = \"0s\"")
+        + "[[rule]]\nname = \"oops\"\nprobe = \"process\"\nevent = \"fork\"\nfail = true\n";
+    let rules = rules.replace("destroy = true\nhold", "destroy = true\nfail = true\nhold");
+    let place = Place::new();
+    let begin = || place.begin_with(&rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    court.event(record("fork"));
+    place.wait_for(1);
+    court.event(record("exit"));
+    place.wait_for(2);
+    let found = place.found();
+    assert!(found.iter().all(|found| found.refrained.is_none()));
+    let failed: Vec<_> = place
+        .journal()
+        .into_iter()
+        .filter_map(|line| match line {
+            Line::Step { id, what, ok, .. } if what == FAIL => Some((id, ok)),
+            _ => None,
+        })
+        .collect();
+    // The first attempt came to nothing, so there is another.
+    assert_eq!(failed, [(1, false), (2, false)]);
+    drop(court);
+    // After a restart nothing is done again.
+    let mut court = begin();
+    court.event(record("exit"));
+    assert!(place.found().last().unwrap().refrained.is_some());
+}
+
 #[test]
 fn an_operator_clears_a_guest() {
     let place = Place::new();
@@ -253,9 +333,7 @@ fn an_operator_clears_a_guest() {
     place.latches().ask_to_forget("web1").unwrap();
     drop(court);
     // Also while none ran, and for the one after that.
-    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
-    court.forget_those_asked_for();
-    drop(court);
+    drop(place.begin(false, &[domain(READY, ALIVE, 0)]));
     let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
     court.event(record("exit"));
     place.wait_for(3);
