@@ -43,10 +43,10 @@ fault_arm() { # FAULT GUEST
 			done'
 		;;
 	machine-check)
-		# A corrected error, of software's making; the bank number is the order.
+		# An error that was not corrected, of software's making; the bank number is the order.
 		modprobe mce_inject || fail "no mce_inject"
 		echo sw >$INJECT/flags
-		echo 0x9c00000000000000 >$INJECT/status
+		echo 0xbc00000000000000 >$INJECT/status
 		echo 0 >$INJECT/cpu
 		return
 		;;

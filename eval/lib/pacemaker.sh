@@ -70,7 +70,9 @@ ha_start() { # FAULT
 	[[ $1 != machine-check ]] || {
 		insmod "$HOST_TOP/guest/vesper_guest.ko" || fail "no vesper_guest on the host"
 		insmod "$HOST_TOP/local/vesper_local.ko" || fail "the host does not become a domain"
-		vesper keep add host any at=t:mce_record urgent=1
+		# shellcheck disable=SC2016 # as the rules have it
+		vesper keep add host any at=t:mce_record,t:mc_event urgent=1 \
+			'args=status=+0($arg1):x64,type=$arg1:u32'
 		WATCHED+=' host/any'
 	}
 	vesper keep run >"$VESPER_LOG/keep.log" 2>&1 &
@@ -119,7 +121,7 @@ pacemaker_run() { # FAULT WAY
 	# At no particular time between two monitors.
 	sleep $((RANDOM % 10)).$((RANDOM % 10))
 	is_up || fail "the page is gone before the fault"
-	FAULT_AT=$(fault_do "$1" web1)
+	FAULT=$1 FAULT_AT=$(fault_do "$1" web1)
 	wait_out "$2"
 	{
 		echo "{\"event\":\"fault\",\"at_ns\":$FAULT_AT}"
@@ -138,4 +140,6 @@ pacemaker_noticed() { awk -v from="$FAULT_AT" '
 	/"monitor"/ && !/"status":0}/ { match($0, /"at_ns":[0-9]+/)
 		if (substr($0, RSTART + 8, RLENGTH - 8) + 0 >= from + 0) found = 1 }
 	END { exit !found }' "$JOURNAL"; }
-vesper_noticed() { vesper-ha explain --json | grep -q '"rule"'; }
+vesper_noticed() {
+	[[ $(vesper-ha explain -n 100 --json | vesper-eval noticed "$FAULT" --since "$FAULT_AT") == yes ]]
+}

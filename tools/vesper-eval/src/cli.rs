@@ -29,6 +29,8 @@ pub enum Command {
     Report(Report),
     /// Sum up the failure-free side, as JSON.
     Free(Free),
+    /// Say whether findings of vesper-ha, on standard input, are about a fault: `yes` or `no`.
+    Noticed(Noticed),
 }
 
 /// Arguments of `plan`.
@@ -73,6 +75,16 @@ pub struct Report {
     /// Where the results go.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// Arguments of `noticed`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Noticed {
+    /// The fault.
+    pub fault: String,
+    /// When it was asked for, in nanoseconds since 1970: what was found before is not about it.
+    #[arg(long, value_name = "NS", default_value_t = 0)]
+    pub since: i64,
 }
 
 /// Arguments of `free`.

@@ -8,7 +8,6 @@ fn rules(fault: &str) -> Option<&'static [&'static str]> {
     Some(match fault {
         "sigterm" => &["service told to end", "service killed by a signal"],
         "oom-service" => &[
-            "out of memory",
             "service killed for want of memory",
             "service killed by a signal",
         ],

@@ -3,7 +3,7 @@
 //! What `make eval` is made of besides shell: which runs are missing, the client, and
 //! the sums.
 
-use std::io::Write;
+use std::io::{stdin, Write};
 
 pub mod cli;
 pub mod client;
@@ -18,6 +18,7 @@ pub mod times;
 
 use cli::{Cli, Command};
 use error::Result;
+use event::Finding;
 
 /// Does what the command line says.
 pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
@@ -32,5 +33,13 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Client(args) => client::client(args, out),
         Command::Report(args) => report::report(args, out),
         Command::Free(args) => free::free(args, out),
+        Command::Noticed(args) => {
+            let found: Vec<Finding> = serde_json::from_reader(stdin())?;
+            let about = |found: &Finding| {
+                found.at_ns >= args.since && fault::told_by(&args.fault, &found.rule)
+            };
+            let answer = if found.iter().any(about) { "yes" } else { "no" };
+            Ok(writeln!(out, "{answer}")?)
+        }
     }
 }
