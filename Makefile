@@ -16,7 +16,7 @@ export KERNEL V W
 
 .DEFAULT_GOAL := help
 .PHONY: help setup modules modules_install headers_install probes_install tools install guest demo \
-	selftests newer test test-debug coverage soak bench eval qtest \
+	selftests newer test test-long test-debug coverage soak bench eval qtest \
 	shell check clean prune env-update
 
 help: ## list the targets
@@ -102,6 +102,9 @@ newer: modules
 
 test: guest tools selftests ## every test, or the selftests T=...; the last line has the totals
 	@env/test $(T)
+
+test-long: guest tools selftests ## selftests that are too long for 'make test'
+	@env/test $$(ls selftests/long | sed 's/^[0-9]*_//; s/\.sh$$//')
 
 test-debug: guest tools selftests ## the selftests with kernels that look for errors, one side at a time; goes on where it stopped
 	@env/test-debug $(T)

@@ -16,7 +16,10 @@ fail() {
 	exit "${2:-2}"
 }
 
-running() { [[ -s $state/$1/pid ]] && kill -0 "$(<"$state/$1/pid")" 2>/dev/null; }
+# pid_of NAME: QEMU's, into PID. QEMU removes the file when it ends, and $(<file) of a file
+# that is not there ends the shell.
+pid_of() { { read -r PID <"$state/$1/pid"; } 2>/dev/null; }
+running() { pid_of "$1" && kill -0 "$PID" 2>/dev/null; }
 need_running() { running "$1" || fail "no guest '$1' is running" 125; }
 
 guest_pid() { need_running "$1" && cat "$state/$1/pid"; }
@@ -140,7 +143,8 @@ request() {
 	exec 8>"$state/$name/agent.lock"
 	flock --timeout "$limit" 8 || return 124
 	end=$((SECONDS + limit))
-	pid=$(<"$state/$name/pid")
+	pid_of "$name" || return 125
+	pid=$PID
 	# Opened for both, or it would wait for QEMU, which may have ended.
 	exec 7<>"$state/$name/agent.out"
 	"$@" 1<>"$state/$name/agent.in" || return
@@ -237,6 +241,7 @@ guest_kill() {
 		return
 	fi
 	running "$1" || return 0
-	kill -KILL "$(<"$state/$1/pid")"
+	# It may just be ending by itself.
+	kill -KILL "$PID" 2>/dev/null || true
 	await_end "$1" $((20 * slow)) || fail "QEMU of guest '$1' does not die"
 }

@@ -17,27 +17,82 @@ session_file() {
 
 # session_append ACCEL: the words for the kernel command line. no_timer_check: on a
 # machine that is busy an emulated kernel may find its timer too slow, and panic.
-# With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not
-# say that it has.
+# unknown_nmi_panic: for session_watch. mitigations=off: an emulated processor does not
+# speculate. With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not say
+# that it has.
 session_append() {
-	local words="panic=-1 ignore_loglevel no_timer_check $APPEND"
+	local words="panic=-1 ignore_loglevel no_timer_check unknown_nmi_panic $APPEND"
+	[[ $1 != tcg* ]] || words+=' mitigations=off'
 	[[ $RELEASE != *-rt-* || $1 != tcg* ]] || words+=' setcpuid=constant_tsc'
 	printf '%s\n' "$words"
 }
 
+# The options of the VMM by which session_watch reaches it, for boot-*.
+SESSION_QMP=/tmp/host-vm.qmp
+SESSION_PID=/tmp/host-vm.pid
+# shellcheck disable=SC2034
+session_options=(-qmp "unix:$SESSION_QMP,server=on,wait=off" -pidfile "$SESSION_PID")
+
 # session_limited CMD...: run it for at most LIMIT seconds (0: for ever).
 session_limited() {
+	local status=0 watch
+	session_watch </dev/null >/dev/null 2>&1 &
+	watch=$!
 	if ((LIMIT)); then
-		timeout --foreground --kill-after=5 "$LIMIT" "$@"
+		timeout --foreground --kill-after=5 "$LIMIT" "$@" || status=$?
 	else
-		"$@"
+		"$@" || status=$?
 	fi
+	kill "$watch" 2>/dev/null || true
+	# Of virtme-ng what was ended is its script only: the VMM goes on.
+	session_kill
+	return "$status"
+}
+
+# session_kill: ends the VMM, if it has not ended.
+session_kill() {
+	local pid
+	{ read -r pid <"$SESSION_PID" && kill -KILL "$pid"; } 2>/dev/null || true
+}
+
+# session_qmp COMMAND...: what the host VM's VMM is to do.
+session_qmp() {
+	{
+		printf '%s\n' '{"execute": "qmp_capabilities"}' "$@"
+		sleep 2
+	} | timeout 10 socat - "UNIX-CONNECT:$SESSION_QMP"
+}
+
+# host-session writes to a file every few seconds. When it no longer does, no test's own
+# limit will be kept, either: the VM is ended, after its processors have been asked where
+# they are. An interrupt that a kernel cannot hold off makes it say so itself, by a panic,
+# if it still can.
+session_watch() {
+	local last='not booted' now quiet=0
+	[[ -z $INTERACTIVE ]] || return 0
+	while sleep 10; do
+		now=$(stat -c %y "$VESPER_LOG/alive" 2>/dev/null) || now='not booted'
+		quiet=$((quiet + 10))
+		[[ $now == "$last" ]] || quiet=0 last=$now
+		((quiet > SILENCE)) || continue
+		echo "env: ended after $quiet s without a sign of life" >"$VESPER_LOG/stood-still"
+		session_qmp '{"execute": "human-monitor-command", "arguments": {"command-line": "info registers -a"}}' \
+			'{"execute": "inject-nmi"}' >>"$VESPER_LOG/stood-still" || true
+		sleep 20
+		session_qmp '{"execute": "quit"}' >/dev/null 2>&1 || true
+		session_kill
+		return 0
+	done
 }
 
 # session_end STATUS: exit with the script's status, given the VMM's.
 session_end() {
 	if [[ -s $VESPER_LOG/status ]]; then
 		exit "$(cat "$VESPER_LOG/status")"
+	fi
+	if [[ -s $VESPER_LOG/stood-still ]]; then
+		head -n 1 "$VESPER_LOG/stood-still" >&2
+		exit 125
 	fi
 	[[ $1 == 124 || $1 == 137 ]] && exit 124
 	# 0: it was reset, or switched off.
