@@ -224,8 +224,30 @@ int test_foreign(void)
 	CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_CLOSE, id,
 				VIRTIO_VESPER_ALL_BUFFERS), 0);
 
-	/* More padding than there is room breaks the domain. */
+	/* What is produced was begun, whatever it says: there is one lap. */
 	CHECK_EQ(vmm_open_channel(&vmm, MODULE "2", CHANNEL, FOREIGN, SUBBUF,
+				  4, 1, &id), 0);
+	ring_free(&ring);
+	CHECK(!ring_init(&ring, &vmm, id, 0, SUBBUF, 4, false));
+	CHECK_EQ(ring_share(&ring), 0);
+	for (int i = 0; i < 4; i++)
+		ring.index->padding[i] = SUBBUF - 1;
+	ring.index->begun = 0;
+	__atomic_store_n(&ring.index->produced, 1ull << 61, __ATOMIC_RELEASE);
+	fd = open(DEBUGFS "/" DOMAIN "/" MODULE "2/" CHANNEL "0", O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 4);
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 0);
+	CHECK(!ioctl(fd, VESPER_IOC_POSITION, &pos));
+	CHECK_EQ(pos.consumed, 1ull << 61);
+	CHECK_EQ(pos.lapped, (1ull << 61) - 4);
+	close(fd);
+	CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_CLOSE, id,
+				VIRTIO_VESPER_ALL_BUFFERS), 0);
+	CHECK(!vmm_take_returns(&vmm, ring.loans));
+
+	/* More padding than there is room breaks the domain. */
+	CHECK_EQ(vmm_open_channel(&vmm, MODULE "3", CHANNEL, FOREIGN, SUBBUF,
 				  4, 1, &id), 0);
 	ring_free(&ring);
 	CHECK(!ring_init(&ring, &vmm, id, 0, SUBBUF, 4, false));

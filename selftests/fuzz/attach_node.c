@@ -160,6 +160,8 @@ static void about_buffer(struct worker *w, struct slot *slot, enum call kind,
 		.buffer = buffer,
 	};
 
+	if (kind == UNSHARE && one_in(w, 3))
+		msg.hdr.flags = VIRTIO_VESPER_MSG_AGAIN;
 	message(w, slot, kind, VIRTIO_VESPER_VQ_CONTROL, &msg, sizeof(msg),
 		type, NULL);
 }

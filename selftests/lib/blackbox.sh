@@ -298,4 +298,4 @@ forgotten() {
 	wait_for 20 "what was drained to go" gone
 }
 
-note "blackbox: seed $SEED"
+note_seed "$SEED"

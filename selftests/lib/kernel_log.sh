@@ -7,10 +7,10 @@
 # A test that makes a kernel complain on purpose declares it beforehand, in a
 # comment of its own:
 #
-#	# kernel-log: host|guest COUNT REGEX
+#	# kernel-log: host|guest|NAME COUNT REGEX
 #
-# Exactly COUNT lines must then match REGEX, or any number if it is '*'; they are not
-# held against it.
+# 'guest' is the one that tests share, NAME another. Exactly COUNT lines must then match
+# REGEX, or any number if it is '*'; they are not held against it.
 
 KERNEL_LOG_BAD='WARNING:|BUG:|BUG |Oops|Kernel panic|general protection fault'
 KERNEL_LOG_BAD+='|unable to handle|possible recursive locking|circular locking'
@@ -32,11 +32,46 @@ kernel_log_tail() { # FILE MARK
 	tail -n +"$(($2 + 1))" "$1" | tail -n 15
 }
 
+# How long the consoles of all guests are: lines and file of each.
+kernel_log_lengths() {
+	wc -l "${VESPER_LOG:-/tmp}"/*-console*.log 2>/dev/null | sed '/ total$/d'
+}
+
+# Searches what is new of all consoles since their lengths were written to FILE, for SCRIPT,
+# but for those that it has searched itself. SHARED is the guest that tests share.
+kernel_log_guests() { # FILE SHARED SCRIPT
+	local name file before status=0
+	local -A new=()
+	# What is declared must be there, also of a guest that has said nothing.
+	while read -r name; do
+		[[ $name == guest ]] && name=$2
+		[[ -z $name || $name == host ]] || new[$name]=''
+	done < <(sed -n 's/^# kernel-log: \([^ ]*\) .*/\1/p' "$3")
+	while read -r before file; do
+		name=${file##*/}
+		name=${name%-console*}
+		# The host VM's is there, too.
+		[[ $name != host ]] || continue
+		! grep -qsxF "$(readlink -f "$file")" "$VESPER_WORK/searched" || continue
+		new[$name]+=$(tail -n +"$((before + 1))" "$file")$'\n'
+	done < <(kernel_log_lengths | awk '
+		NR == FNR { before[$2] = $1; next }
+		$1 > before[$2] { print before[$2] + 0, $2 }' "$1" -)
+	for name in "${!new[@]}"; do
+		file=$1.$name
+		printf '%s' "${new[$name]}" >"$file"
+		[[ $name != "$2" ]] || name=guest
+		kernel_log_scan "$name" "$file" 0 "$3" || status=1
+	done
+	return $status
+}
+
 # Searches FILE behind line MARK, for the test script SCRIPT, as WHO.
 kernel_log_scan() { # WHO FILE MARK SCRIPT
 	local who=$1 new declared status=0 side count regex found
 
 	[[ -r $2 ]] || return 0
+	readlink -f "$2" >>"$VESPER_WORK/searched"
 	new=$(tail -n +"$(($3 + 1))" "$2" | tr -d '\r')
 	declared=$(sed -n "s/^# kernel-log: $who //p" "$4")
 	while read -r count regex; do

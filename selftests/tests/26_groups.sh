@@ -11,18 +11,23 @@ trap record_exit EXIT
 # The guest's kernel, which need not be the host's, and one that there is not.
 release=$(guest_exec "$GUEST" "uname -r")
 version=${release%%[!0-9.]*}
-other=${release/#"$version"/6.6.6}
+# Of the same length, as it is put into a module.
+other=${version//[0-9]/6}${release#"$version"}
 # In a regular expression.
 released=${release//+/\\+}
 listed=$(vesper probes)
-for group in any process signal; do
+# What operators call them; the one module has another name.
+groups=("${all[@]/blockio/block}")
+for group in "${groups[@]}"; do
 	expect_match "the list of groups" "$listed" $'\n'"$group +[^ ]+ +$released "
+	vesper probes "$group" >"$VESPER_WORK/probes.$group" || fail "group $group is not described"
 done
 described=$(vesper probes process)
 for line in '  \* exit +A process ends' '  exit +A process or thread ends' \
 	'    code +U8 +What it returned' '  failed=false +bool '; do
 	expect_match "the description of a group" "$described" $'\n'"$line"
 done
+# shellcheck disable=SC2016 # it is Python
 vesper probes --json | python3 -c '
 import json, sys
 groups = {g["group"]: g for g in json.load(sys.stdin)}
@@ -30,7 +35,24 @@ points = {p["name"]: p["default"] for p in groups["process"]["points"]}
 assert points["exit"] is True, points
 fields = {e["name"]: [f["name"] for f in e["fields"]] for e in groups["process"]["events"]}
 assert "signal" in fields["exit"], fields
-' || fail "the list as JSON"
+
+# Of each group all that there is, in words, on the screen; its points also on its page.
+work, top, *wanted = sys.argv[1:]
+assert sorted(groups) == sorted(wanted), groups.keys()
+for name, group in groups.items():
+    shown = open(f"{work}/probes.{name}").read()
+    page = open(f"{top}/Documentation/probes/{name}.md").read()
+    for point in group["points"]:
+        assert point["text"] and point["text"] in shown, (name, point)
+        assert "`%s`" % point["name"] in page or "`%s=`" % point["name"] in page, (name, point)
+    for event in group["events"]:
+        assert event["text"] and event["text"] in shown, (name, event)
+        assert event["fields"], (name, event)
+        for field in event["fields"]:
+            assert field["text"] and field["text"] in shown, (name, event["name"], field)
+    for param in group["params"]:
+        assert param["text"] and param["text"] in shown, (name, param)
+' "$VESPER_WORK" "$TOP" "${groups[@]}" || fail "the list as JSON"
 
 # Two at once, each with its own parameters.
 vesper load "$GUEST" process points=exit failed=1 signal sig=10 || fail "two groups"
@@ -128,12 +150,12 @@ expect_eq "calls of the other" "$(grep -c ' entry: .* comm="nc" at="tcp_v4_conne
 
 # Built for another kernel only: said here, with the command that builds it.
 mkdir -p "$VESPER_WORK/probes/$other"
-sed "s/vermagic=${version//./\\.}/vermagic=6.6.6/" "$GUEST_TOP/probes/process/process.ko" \
+sed "s/vermagic=${version//./\\.}/vermagic=${version//[0-9]/6}/" "$GUEST_TOP/probes/process/process.ko" \
 	>"$VESPER_WORK/probes/$other/process.ko"
 expect_status 1 vesper load "$GUEST" process --probes "$VESPER_WORK/probes"
 expect_match "a build for another kernel" "$OUTPUT" "not built for kernel $released: there is ${other//+/\\+}"
 expect_match "what to do" "$OUTPUT" "make probes_install KDIR=/lib/modules/$released/build"
-expect_match "it is listed" "$(vesper probes --probes "$VESPER_WORK/probes")" "process +[^ ]+ +6\.6\.6"
+expect_match "it is listed" "$(vesper probes --probes "$VESPER_WORK/probes")" "process +[^ ]+ +${other//+/\\+}"
 
 # Beside it the build for this one: of the two it is the one that fits that is loaded.
 mkdir "$VESPER_WORK/probes/$release"

@@ -81,7 +81,7 @@ expect_eq "all records" "$(wc -l <<<"$records")" 1
 # What can't be understood is told, with the reason.
 # shellcheck disable=SC2016 # $stack1 is the probe's
 for wrong in 'at=tcp_v4_connect args=dj' 'at=tcp_v4_connect args=+8(di' 'args=di' \
-	'at=tcp_v4_connect args=event=di' \
+	'at=tcp_v4_connect args=event=di' 'at=tcp_v4_connect stack=8 args=stack_len=di' \
 	'at=tcp_v4_connect returns=1 args=bx' 'at=tcp_v4_connect min_us=1 args=%flags' \
 	'at=t:sched_process_exec args=ax' 'at=t:sched_process_exec args=$stack1' \
 	'at=t:sched_process_exec returns=1' 'at=tcp_v4_connect,t:sched_process_exec min_us=1'; do
@@ -90,6 +90,15 @@ for wrong in 'at=tcp_v4_connect args=dj' 'at=tcp_v4_connect args=+8(di' 'args=di
 	note "$OUTPUT"
 	expect_match "$wrong" "$OUTPUT" 'it says: (args|at|the channel)'
 done
+
+# What is not there to be read at a fault is a fault itself, of which nothing is read.
+# shellcheck disable=SC2016 # $arg1 is the probe's
+vesper load "$GUEST" any at=do_exit,t:page_fault_kernel 'args=x=-4096($arg1):x64' || fail "load at faults"
+guest_exec "$GUEST" '/bin/busybox true'
+records=$(recorded)
+note "$records"
+expect_match "the end of a process" "$records" ' entry: .*at="do_exit".* x=0x0'
+expect_match "the fault of reading there" "$records" ' entry: .*at="t:page_fault_kernel".* x=0x0'
 
 # A module that is not there is waited for, and that is said.
 said=$(vesper load "$GUEST" any at=t:no_such_module:no_such_tracepoint) || fail "a module to come: $said"

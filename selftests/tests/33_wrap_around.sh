@@ -7,7 +7,7 @@
 unload_on_exit vesper_seq
 
 BURST=60	# records of about 120 bytes: half of a buffer
-ROUNDS=${ROUNDS:-40}
+ROUNDS=40
 load_seq subbuf_size=4096 n_subbufs=4 len=100 switch_ms=600000
 mkdir "$VESPER_WORK/copy"
 for cpu in 0 1; do

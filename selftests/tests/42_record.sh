@@ -32,8 +32,8 @@ babeltrace "$DIR.laps" | seq_check 0=$((BURST * ROUNDS)) 1=$((BURST * ROUNDS)) |
 expect_eq "vesper's own decoder, records" \
 	"$(vesper cat --from "$DIR.laps/$GUEST/vesper_seq" --json | wc -l)" $((2 * BURST * ROUNDS))
 # Whose they are: what babeltrace2 finds in the environment of the trace.
+(trace_details "$DIR.laps") >"$VESPER_WORK/origin" || fail "$(cat "$VESPER_WORK/origin")"
 origin() { # NAME
-	trace_details "$DIR.laps" >"$VESPER_WORK/origin" || return
 	sed -nE '/Environment/,$s/^ +'"$1"': (.*)$/\1/p' "$VESPER_WORK/origin" | sort -u
 }
 expect_eq "domain in the trace" "$(origin domain)" "$GUEST"

@@ -5,9 +5,10 @@
 # takes the request, and is done with it. These four come in this order, again and
 # again: causes before effects, there and back, and so one reader must find them in
 # a trace of all three, although the guests' wall clocks are wrong by years, and so must
-# who looks at all three with `vesper cat`; who follows sees the host's clock as it is
-# set meanwhile. The time between cause and effect, where it was
-# shortest, bounds the error either way; the middle of the two is the error as measured.
+# who looks at all three with `vesper cat`; traces that end before and after the host's clock
+# is set stay together; who follows sees the host's clock as it is set meanwhile. The time
+# between cause and effect, where it was shortest, bounds the error either way; the middle of
+# the two is the error as measured.
 . lib/record.sh
 . lib/host_domain.sh
 
@@ -16,11 +17,14 @@ OTHER=line2
 # An emulated processor does not say that its TSC is constant, and then records do
 # not have it.
 own_guest $shared --smp 1 --mem 320 --append setcpuid=constant_tsc --no-wait
-own_guest $OTHER --smp 1 --mem 320 --append setcpuid=constant_tsc
+own_guest $OTHER --smp 2 --mem 320 --append setcpuid=constant_tsc
 "$TOP/env/guest-vm" wait $shared || fail "guest $shared"
 host_domain_up
+AHEAD=0
 end() {
 	local status=$?
+	((AHEAD == 0)) || ahead $((-AHEAD))
+	kill "${RECORDER:-}" "${FOLLOWER:-}" 2>/dev/null
 	host_domain_clear
 	(exit "$status")
 	own_guests_end
@@ -42,6 +46,10 @@ watch() {
 	GUEST=host
 }
 unwatch() { for GUEST in $shared $OTHER host; do unload any; done; }
+ahead() { # SECONDS
+	date -s "@$(($(date +%s) + $1))" >/dev/null || fail "date"
+	AHEAD=$((AHEAD + $1))
+}
 
 # Modules come and go, so many times; WANTED is the order of what that causes.
 causes() { # TIMES
@@ -71,8 +79,17 @@ note "$(grep 'times are' "$VESPER_WORK/trace.log")"
 (($(grep -c "on the host's wall clock" "$VESPER_WORK/trace.log") == 3)) || fail "somebody's own clock is taken"
 
 causes 5
-unwatch
+# One trace ends before the host's clock is set, the others after.
+GUEST=$shared
+unload any
+ended() { grep -q "^$shared/any: ended" "$VESPER_WORK/trace.log"; }
+wait_for 20 "the first trace to end" ended
+ahead 3600
+for GUEST in $OTHER host; do unload any; done
 record_end "$VESPER_WORK/trace"
+RECORDER=
+ahead -3600
+expect_match "word of it" "$(<"$VESPER_WORK/trace.log")" 'wall clock was set by \+(3600|3599)\.[0-9]{3} s meanwhile'
 # Whose boot it was, in each one's own trace.
 for GUEST in host $shared $OTHER; do
 	origin=$(trace_details "$VESPER_WORK/trace/$GUEST/any") || fail "$GUEST: $origin"
@@ -134,9 +151,7 @@ FOLLOWER=$!
 causes 1
 followed() { [[ $(shown | wc -l) == "$1" ]]; }
 wait_for 20 "the records of before" followed 8
-ahead() { date -s "@$(($(date +%s) + $1))" >/dev/null || fail "date"; }
 ahead 3600
-trap 'ahead -3600; kill $FOLLOWER; end' EXIT
 # It looks at the clock each second at the least.
 sleep 3
 from=$(date -u +%FT%T)
@@ -144,9 +159,9 @@ causes 1
 wait_for 20 "the records of after" followed 16
 to=$(date -u +%FT%T)
 ahead -3600
-trap end EXIT
 unwatch
 wait "$FOLLOWER" || fail "cat --follow: $(<"$VESPER_WORK/said")"
+FOLLOWER=
 shown | tail -n 8 >"$VESPER_WORK/order"
 while read -r at what; do
 	[[ ! $at < $from && ! $at > $to ]] || fail "$what is said to be at $at, and was from $from to $to"

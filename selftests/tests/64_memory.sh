@@ -123,11 +123,16 @@ unload memory
 
 # Others, shorter ones, and points that were not chosen, are left out.
 rm "$VESPER_WORK/memory.json"
-load_group memory comm=nobody min_us=600000000
+load_group memory comm=nobody min_us=0
 eat
 read_on
 expect_none memory out_of_memory
 expect_none memory oom_victim
+expect_none memory reclaim_stall
+expect_none memory memory_stall
+unload memory
+load_group memory min_us=600000000
+read_on
 expect_none memory reclaim_stall
 expect_none memory memory_stall
 unload memory

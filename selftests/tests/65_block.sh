@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # A disk that fails on one sector and takes its time: the group "block" tells of
-# both, and of neither if another disk is asked for.
+# both, and of neither if another disk is asked for; of what one process does, if so asked.
 . lib/vesper.sh
 . lib/groups.sh
 unload_on_exit blockio
@@ -40,6 +40,34 @@ read_sector 16 || fail "cannot read sector 16"
 expect_record blockio block_issue "device == '$disk' and op == 'read' and sector == 16 and pid > 0 and comm"
 expect_record blockio block_complete "device == '$disk' and op == 'read' and sector == 16 and status == 'ok'"
 expect_none blockio block_slow
+unload blockio
+
+# Of one of two processes. Without a scheduler a request is given to the driver by who makes it.
+guest_exec "$GUEST" "echo none >/sys/block/$disk/queue/scheduler" || fail "there is a scheduler"
+pid=$(guest_exec "$GUEST" "
+	sh -c 'until [ -e /tmp/go ]; do sleep 0.1; done
+		exec dd if=/dev/$disk of=/dev/null iflag=direct bs=512 skip=48 count=1' >/dev/null 2>&1 & echo \$!")
+rm "$VESPER_WORK/blockio.json"
+load_group block points=slow,issue min_us=20000 "pid=$pid"
+read_sector 40 || fail "cannot read sector 40"
+guest_exec "$GUEST" "touch /tmp/go"
+expect_record blockio block_issue "device == '$disk' and sector == 48 and pid == $pid and comm == 'dd'"
+expect_record blockio block_slow "device == '$disk' and sector == 48 and issuer_pid == $pid and us >= 20000"
+expect_none blockio block_issue "pid != $pid"
+expect_none blockio block_slow "issuer_pid != $pid"
+unload blockio
+rm "$VESPER_WORK/blockio.json"
+load_group block points=slow,issue min_us=20000 comm=busybox-reads
+read_sector 56 || fail "cannot read sector 56"
+guest_exec "$GUEST" "
+	rm /tmp/go
+	cp /bin/busybox /tmp/busybox-reads
+	/tmp/busybox-reads dd if=/dev/$disk of=/dev/null iflag=direct bs=512 skip=64 count=1
+	rm /tmp/busybox-reads" || fail "cannot read sector 64"
+expect_record blockio block_issue "device == '$disk' and sector == 64 and comm == 'busybox-reads'"
+expect_record blockio block_slow "device == '$disk' and sector == 64 and us >= 20000"
+expect_none blockio block_issue "comm != 'busybox-reads'"
+expect_none blockio block_slow "sector != 64"
 unload blockio
 
 rm "$VESPER_WORK/blockio.json"

@@ -54,6 +54,12 @@ expect_none sched run_queue_delay "comm != 'spinner'"
 expect_none sched run_queue_delay "us < 1000"
 unload sched
 
+# A sleep that may be frozen is a sleep.
+load_group sched points=switch comm=busybox-sleeps
+guest_exec "$GUEST" "cp /bin/busybox /tmp/busybox-sleeps; /tmp/busybox-sleeps sleep 0.1; rm /tmp/busybox-sleeps"
+expect_record sched switch "prev_comm == 'busybox-sleeps' and prev_state == 'sleeping'"
+unload sched
+
 # Of one of the two.
 rm "$VESPER_WORK/sched.json"
 pids=$(guest_exec "$GUEST" "
@@ -139,4 +145,14 @@ unload fs
 load_group fs points=read_only comm=mount
 remount
 expect_record fs remount_read_only "fs == 'tmpfs' and comm == 'mount' and cause == 'operator'"
+unload fs
+pid=$(guest_exec "$GUEST" "
+	sh -c 'until [ -e /tmp/go ]; do sleep 0.1; done; exec mount -o remount,ro /tmp/fs' >/dev/null 2>&1 & echo \$!")
+rm "$VESPER_WORK/fs.json"
+load_group fs points=read_only "pid=$pid"
+remount
+guest_exec "$GUEST" "touch /tmp/go"
+expect_record fs remount_read_only "fs == 'tmpfs' and pid == $pid and comm == 'mount'"
+expect_none fs remount_read_only "pid != $pid"
+guest_exec "$GUEST" "rm /tmp/go"
 guest_exec "$GUEST" "umount /tmp/fs" || fail "cannot clean up"

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # A port where nobody listens, a program that does not accept connections, by IPv4 and
-# by IPv6, a connection that is reset, a link that goes down, one that loses its carrier:
-# the group "net". Another port is left out.
+# by IPv6, a connection that is reset, one of which an end does not hear, a link that goes
+# down, one that loses its carrier: the group "net". Another port is left out.
 . lib/vesper.sh
 . lib/groups.sh
 unload_on_exit net blockio
@@ -54,10 +54,19 @@ crowd ::1 '[::1]'
 
 # In the midst of a connection, by the end that asked for it.
 guest_put "$GUEST" tools/work /tmp/work
-guest_exec "$GUEST" "chmod +x /tmp/work; /tmp/work reset 7004; rm /tmp/work" || fail "no connection"
+guest_exec "$GUEST" "chmod +x /tmp/work; /tmp/work reset 7004" || fail "no connection"
 expect_record net tcp_reset_sent "remote == '127.0.0.1:7004' and local.startswith('127.0.0.1:') and reason == 'state'"
 expect_record net tcp_reset_received "local == '127.0.0.1:7004' and remote.startswith('127.0.0.1:') and state == 'established'"
 expect_record net socket_state "remote == '127.0.0.1:7004' and old_state == 'established' and new_state == 'close'"
+
+# The end that asks for a connection does not hear the answer, then the other one no data.
+guest_exec "$GUEST" "/tmp/work deaf 7005" || fail "no connection"
+for who in "remote == '127.0.0.1:7005' and state == 'syn_sent'" \
+	"local == '127.0.0.1:7005' and state == 'new_syn_recv'" \
+	"remote == '127.0.0.1:7005' and state == 'established'"; do
+	expect_record net tcp_retransmit "$who and error == 0"
+done
+expect_record net packet_drop "dest == '127.0.0.1:7005' and reason == 'SOCKET_FILTER'"
 
 guest_exec "$GUEST" "ip link set lo down; ip link set lo up"
 expect_record net link "device == 'lo' and change == 'down' and not up"
@@ -85,6 +94,15 @@ wait_for 20 "the carrier to come" again
 expect_none net link "device == 'dummy0' and change == 'down'"
 guest_exec "$GUEST" "ip link set dummy0 down; rmmod dummy" || fail "dummy0 stays"
 expect_record net link "device == 'dummy0' and change == 'down' and not up"
+
+# A drop for which the kernel has no reason, only if it is asked for.
+guest_exec "$GUEST" "/tmp/work nowhere" || fail "a message went somewhere"
+expect_none net packet_drop "reason == 'NOT_SPECIFIED'"
+unload net
+rm "$VESPER_WORK/net.json"
+load_group net points=drop unspecified=1
+guest_exec "$GUEST" "/tmp/work nowhere; rm /tmp/work" || fail "a message went somewhere"
+expect_record net packet_drop "reason == 'NOT_SPECIFIED' and 'netlink_unicast' in location and dest == ''"
 unload net
 
 rm "$VESPER_WORK/net.json"
@@ -112,7 +130,13 @@ said=$(vesper load "$GUEST" net pid=5) || fail "cannot load net pid=5: $said"
 expect_match "what filters nothing" "$said" \
 	'pid= and comm= filter nothing at the points link, retransmit, reset_sent, reset_received, drop, overflow'
 unload net
+rm "$VESPER_WORK/net.json"
 load_group net points=state comm=nc
+guest_exec "$GUEST" "
+	wget -T 1 -q -O /dev/null http://127.0.0.1:7001/
+	nc -w 2 127.0.0.1 7001 </dev/null" && fail "somebody listens"
+expect_record net socket_state "comm == 'nc' and remote == '127.0.0.1:7001' and new_state == 'syn_sent'"
+expect_none net socket_state "comm != 'nc' and new_state == 'syn_sent'"
 said=$(vesper load "$GUEST" block points=all comm=nc) || fail "cannot load block comm=nc: $said"
 expect_match "what filters nothing" "$said" 'filter nothing at the points error, complete:'
 unload blockio

@@ -42,3 +42,17 @@ insmod "$HOST_TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
 guest_start "$GUEST" --smp 2 || fail "no guest after that"
 expect_eq "threshold, if nothing is said" "$(heartbeat threshold_ms)" 2000
 still_works
+
+# What nobody has read of a guest that is gone goes with the module, and that is said.
+load_seq n_subbufs=4
+seq_write 0 10
+seq_flush
+"$TOP/env/guest-vm" kill "$GUEST"
+kept() { vesper domains --json | grep -qE "\"domain\":\"$GUEST\".*\"state\":\"dead\""; }
+wait_for 20 "the guest's death to be noticed" kept
+said=$(dmesg | wc -l)
+rmmod vesper_host || fail "an idle vesper_host cannot be removed: $(lsmod | grep vesper)"
+expect_match "what is said of it" "$(dmesg | tail -n +$((said + 1)))" \
+	"vesper_host: $GUEST: [1-9][0-9]* bytes that nobody has read go with the module"
+insmod "$HOST_TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
+guest_start "$GUEST" --smp 2 || fail "no guest after that"

@@ -43,6 +43,13 @@ expect_record panic oops \
 expect_record process oops "comm == 'sh' and 'vesper_fault_oops' in stack"
 expect_none panic panic
 expect_none panic soft_lockup
+unload panic
+rm "$VESPER_WORK/panic.json"
+load_group panic points=oops words=300
+fault oops 8
+expect_record panic oops "'vesper_fault_oops' in ip and 0 < len(last_words) <= 300"
+unload panic
+load_group panic
 
 guest_exec "$GUEST" "
 	echo 3 >/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout

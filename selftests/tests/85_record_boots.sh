@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # One recorder, two guests, and two boots of one of them, which ends with kill -9
 # of its QEMU while the recorder stands still: each module and each boot has a
-# trace of its own with all its records, the last open sub-buffer included.
+# trace of its own with all its records, the last open sub-buffer included, and says how
+# many the guest had to drop.
 . lib/record.sh
 DIR=$VESPER_WORK/trace
 shared=$GUEST
@@ -38,8 +39,11 @@ wait_for 180 "the guest to come back" again
 load_seq subbuf_size=4096 n_subbufs=16 len=100 switch_ms=600000
 wait_for 20 "the recorder to take up the second boot" both 'twice/vesper_seq: recording' 2
 kill -STOP "$RECORDER"
-seq_write 0 150
+# Of the one CPU more than there is room for.
+seq_write 0 1000
 seq_write 1 50
+lost=$(guest_count vesper_seq lost all)
+((lost > 0)) || fail "all of it found room"
 "$TOP/env/guest-vm" kill twice || fail "kill"
 kill -CONT "$RECORDER"
 wait_for 60 "the end of the second boot" both 'twice/vesper_seq: ended' 2
@@ -50,7 +54,11 @@ record_stop "$DIR"
 second=("$DIR"/twice/vesper_seq-*)
 expect_eq "directories" "${#second[@]}" 1
 babeltrace "$DIR/twice/vesper_seq" | seq_check 0=200 1=100 || fail "the first boot"
-babeltrace "${second[0]}" | seq_check 0=150 1=50 || fail "the second boot"
+expect_eq "events discarded in the second boot" "$(discarded events "${second[0]}")" "$lost"
+expect_eq "packets discarded in the second boot" "$(discarded packets "${second[0]}")" 0
+trace_records "${second[0]}"
+seq_check 0=1000-"$lost" 1=50 <"$VESPER_WORK/records" || fail "the second boot"
 babeltrace "$DIR/$shared" | seq_check 0=300 || fail "the other guest"
-expect_eq "all of it at once" "$(babeltrace "$DIR" | wc -l)" 800
+trace_records "$DIR"
+expect_eq "all of it at once" "$(wc -l <"$VESPER_WORK/records")" $((300 + 1050 - lost + 300))
 expect_eq "boots in the traces" "$(grep -ho 'boot_id = .*' "$DIR"/*/*/metadata | sort -u | wc -l)" 3

@@ -41,3 +41,8 @@ sleep 3
 says hung || fail "hung: $(heartbeat_line)"
 expect_eq "hangs" "$(heartbeat hangs)" $((HANGS + 1))
 expect_eq "recoveries" "$(heartbeat recoveries)" "$BACK"
+
+# With its VMM the page goes, and all that was known.
+"$TOP/env/guest-vm" kill hb1
+forgotten() { tail -n 1 $TRACING/trace | grep -q 'vesper_heartbeat: domain=hb1 state=unknown '; }
+wait_for 20 "the end of the watch" forgotten

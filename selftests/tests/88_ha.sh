@@ -4,6 +4,7 @@
 # vesper-ha without a cluster: rules are judged, actions done once, and what was
 # found can be explained; over a dry run, a burst, its own death, reboots, a panic, and
 # a restart of the host module.
+# kernel-log: ha1 * Kernel panic|Call Trace
 . lib/vesper.sh
 . lib/groups.sh
 

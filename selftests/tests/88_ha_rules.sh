@@ -103,7 +103,8 @@ guest_exec ha3 "
 	mount -t ext4 -o errors=remount-ro /dev/loop7 /tmp/fs && ls -l /tmp/fs/dir; true" >/dev/null
 found "file system failed" fs fs_error
 found "ext4 failed" fs ext4_error
-found "file system remounted read-only" fs remount_read_only
+found "file system remounted read-only" fs "remount_read_only.* cause=operator"
+found "file system gone read-only" fs "remount_read_only.* cause=error"
 ! said 'file system remounted read-only: ha3: ' || fail "a remount is acted on"
 
 # The kernel itself.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # time-limit: 480
+# kernel-log: ha2 * Kernel panic|Call Trace
 # vesper-ha with a Pacemaker: a guest that panics is failed and started again, once,
 # also when the cluster was away; a lost report is found by the next monitor; what does
 # not run here is left alone.
@@ -30,7 +31,7 @@ where = { comm = "service", signal = "!=none" }
 fail = true
 attribute = { name = "trouble-%g" }
 health = "red"
-clear_after = "60s"
+clear_after = "20s"
 RULES
 # What users have, as it is installed: it is told nothing but the resource's name.
 mkdir -p "$VESPER_WORK/prefix/bin"
@@ -85,6 +86,7 @@ expect_status 0 vesper-ha monitor ha2
 vesper-ha explain ha2 -n 1
 told=$(vesper-ha explain ha2 -n 10)
 expect_match "what was done" "$told" "fail after .*: resource 'ha2' failed on node1"
+expect_match "the order" "$told" $'  destroy after [^\n]*\n  fail after'
 expect_eq "times that it was failed" "$(grep -c '  fail after' <<<"$told")" 1
 wait_for 60 "the probes" probes_there
 
@@ -119,6 +121,7 @@ MARK
 wait_for 120 "the guest's next boot" booted_again "$third"
 
 # A guest that the cluster does not run is none of our business.
+sed -i 's/^patience = .*/patience = "5s"/' "$VESPER_HA_CONFIG"
 begin
 wait_for 60 "the probes" probes_there
 count=$(fail_count ha2)

@@ -12,6 +12,7 @@
 
 MESSAGES=${MESSAGES:-20000}
 SEED=${SEED:-$RANDOM$RANDOM}
+note_seed "$SEED"
 EVIL=hostile
 HOSTILE=$GUEST_TOP/selftests/modules/vesper_hostile/vesper_hostile.ko
 REPORT=/sys/kernel/debug/vesper_hostile/report
@@ -45,6 +46,7 @@ ask() {
 }
 
 guest_start $EVIL --smp 2 --no-autoload || fail "no guest"
+said=$(dmesg | wc -l)
 ! guest_exec $EVIL lsmod | grep -q '^vesper_guest ' || fail "the guest's own driver was loaded"
 guest_put $EVIL "$HOSTILE" /tmp/vesper_hostile.ko
 load_seq subbuf_size=4096 n_subbufs=64 len=50
@@ -63,7 +65,7 @@ JOBS+=($!)
 # Meanwhile the other guest goes on as if nothing was.
 rounds=0
 running() { guest_exec $EVIL "head -n 1 $REPORT" | grep -q running; }
-end=$((SECONDS + MESSAGES / 50 + 60))
+end=$((SECONDS + (MESSAGES / 50 + 60) * ${TIME_SCALE:-1}))
 while running; do
 	((SECONDS < end)) || fail "the hostile guest takes too long: $(guest_exec $EVIL "cat $REPORT")"
 	seq_write 0 10
@@ -98,6 +100,15 @@ unload vesper_seq
 wait "${consumers[@]}"
 babeltrace "$VESPER_WORK/copy" | seq_check 0=$((rounds * 10)) 1=$((rounds * 10)) ||
 	fail "records of the other guest"
+
+# Host and QEMU have said who broke the protocol, and nothing else.
+others=$(dmesg | tail -n +$((said + 1)) | grep vesper | grep -vE "vesper_host: $EVIL: |callbacks suppressed")
+[[ -z $others ]] || fail "the host's kernel says: $others"
+# A reply may be written over the device's own registers, if the guest wants it there.
+ours='(virtio-vesper|virtio|warning: Blocked re-entrant IO on MemoryRegion: virtio-pci-[a-z]*-virtio-vesper)'
+others=$(grep -vE "qemu-system-x86_64: ($ours|[^:]*([Dd]esc|[Ii]ndirect|[Ii]ndex|Virtqueue)[^:]*)( |:|\$)" \
+	"$VESPER_LOG/$EVIL-qemu.log")
+[[ -z $others ]] || fail "QEMU says: $others"
 
 # Nothing stays: no page, no channel, no module.
 guest_exec $EVIL "rmmod vesper_hostile" || fail "rmmod"

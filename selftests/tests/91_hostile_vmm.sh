@@ -12,6 +12,7 @@
 
 CALLS=${CALLS:-100000}
 SEED=${SEED:-$RANDOM$RANDOM}
+note_seed "$SEED"
 FUZZ=fuzz/vesper_ioctl_fuzz
 GROUP=4711
 

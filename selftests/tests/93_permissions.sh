@@ -62,6 +62,10 @@ chgrp $GROUP /dev/vesper-attach
 chmod 660 /dev/vesper-attach
 closed as_user /dev/vesper-attach
 as_vmm fuzz/vesper_ioctl_fuzz -u -n 3000 -p fp >"$VESPER_WORK/fuzz" || fail "$(cat "$VESPER_WORK/fuzz")"
+for call in attach hello lend share; do
+	grep -qE "^$call +done [1-9]" "$VESPER_WORK/fuzz" ||
+		fail "the group never got done: $call: $(cat "$VESPER_WORK/fuzz")"
+done
 find "$RELAY"/fp* -type f -exec cat {} + >/dev/null 2>&1
 gone() { [[ $(vesper domains --json) != *'"fp'* ]]; }
 wait_for 20 "what the group left" gone

@@ -31,7 +31,14 @@ on_other() { guest_exec $OTHER "$1" || fail "in $OTHER: $1"; }
 
 # While it streams: what was there is readable, what comes later comes later.
 vesper load $OTHER "$SEQ" n_subbufs=64 || fail "load"
-on_other "echo 0 20 urgent >/sys/kernel/debug/vesper_seq/write"
+on_other "
+	: >/tmp/stream
+	(cd /sys/kernel/debug/vesper_seq
+	while [ -e /tmp/stream ]; do echo 0 5 >write; sleep 0.02; done
+	: >/tmp/over) >/dev/null 2>&1 &"
+written() { GUEST=$OTHER guest_count vesper_seq written 0; }
+more() { (($(written) > $1 + 50)); }
+wait_for 20 "the stream" more 0
 kill -STOP "$pid"
 others_work
 mkdir "$VESPER_WORK/copy"
@@ -41,10 +48,16 @@ expect_status 4 timeout 30 vesper unload $OTHER vesper_seq --timeout 1s
 expect_match "unload" "$OUTPUT" 'has not answered'
 note "$OUTPUT"
 kill -CONT "$pid"
-on_other "echo 0 20 urgent >/sys/kernel/debug/vesper_seq/write"
+wait_for 20 "the stream to go on" more "$(written)"
+on_other "
+	rm /tmp/stream
+	while [ ! -e /tmp/over ]; do sleep 0.05; done
+	echo 1 >/sys/kernel/debug/vesper_seq/flush"
+numbers=$(GUEST=$OTHER seq_number 0)
+note "records of the guest that stood still: $numbers"
 cat "$RELAY/$OTHER/vesper_seq/cpu0" >>"$VESPER_WORK/copy/stream0"
 cp "$RELAY/$OTHER/vesper_seq/metadata" "$VESPER_WORK/copy/"
-babeltrace "$VESPER_WORK/copy" | seq_check 0=40 || fail "records"
+babeltrace "$VESPER_WORK/copy" | seq_check 0="$numbers" || fail "records"
 live() { [[ $(vesper list $OTHER) =~ vesper_seq\ +live ]]; }
 wait_for 20 "the module to be live again" live
 vesper unload $OTHER vesper_seq || fail "unload"

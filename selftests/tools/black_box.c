@@ -286,12 +286,13 @@ static void by_map(int fd)
 
 static int reader(bool mapped, char **args)
 {
+	const char *scale = getenv("TIME_SCALE");
 	int fd = open(args[0], O_RDONLY);
 	struct vesper_position pos;
 
 	if (fd < 0)
 		die(args[0]);
-	alarm(PATIENCE);
+	alarm(PATIENCE * (scale ? atoi(scale) : 1));
 	in.cpu = atoi(args[1]);
 	in.result = map_file(args[2], sizeof(struct result), true);
 	in.overwrite = !strcmp(args[4], "overwrite");

@@ -3,6 +3,7 @@
  * Passes a probe point many times, or ends in an uncommon way. Runs in a guest, where
  * there are no libraries; a shell would start a process for each time.
  *
+ * work call COUNT		enters the kernel, and leaves it
  * work connect COUNT PORT	asks for a connection to a port of 127.0.0.1, always with the
  *				same socket
  * work exit COUNT		starts a process that shares all it can, and ends
@@ -16,6 +17,9 @@
  *				what the parent gets is what the last one left
  * work group			ends with 7 by a thread that is not the first
  * work reset PORT		has a connection of its own to a port of 127.0.0.1, and resets it
+ * work deaf PORT		has one of which first the end that asks for it, then the other
+ *				one, does not hear for a while
+ * work nowhere			sends a netlink message to a port that there is not
  *
  * Those with a count print the nanoseconds that it took and how often CPUs' timers ticked
  * meanwhile, and pass a mark before and behind it, at which an emulator may count
@@ -25,7 +29,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/membarrier.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -130,6 +136,13 @@ static int measured(struct work *work)
 	return 0;
 }
 
+static const char *call_once(struct work *work)
+{
+	(void)work;
+	/* Not getppid(): what a library remembers is no call. */
+	return syscall(SYS_getppid) < 0 ? "getppid" : NULL;
+}
+
 static const char *connect_once(struct work *work)
 {
 	if (connect(work->fd, (struct sockaddr *)&work->to, sizeof(work->to)) &&
@@ -154,31 +167,115 @@ static int end(void *unused)
 	return 0;
 }
 
+/* Both ends of a connection within this process. */
+struct pair {
+	struct sockaddr_in to;
+	int listening, asking;
+};
+
+static int listens(struct pair *pair, const char *port)
+{
+	pair->to.sin_family = AF_INET;
+	pair->to.sin_port = htons(atoi(port));
+	pair->to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	pair->listening = socket(AF_INET, SOCK_STREAM, 0);
+	pair->asking = socket(AF_INET, SOCK_STREAM, 0);
+	return bind(pair->listening, (struct sockaddr *)&pair->to, sizeof(pair->to)) ||
+	       listen(pair->listening, 1);
+}
+
+static int asks(const struct pair *pair)
+{
+	return connect(pair->asking, (const struct sockaddr *)&pair->to, sizeof(pair->to));
+}
+
 /* By the end that asked for it: what is sent of a socket without a lingering time. */
 static int do_reset(const char *port)
 {
 	const struct linger none = { .l_onoff = 1 };
-	struct sockaddr_in to = {
-		.sin_family = AF_INET,
-		.sin_port = htons(atoi(port)),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	int listening = socket(AF_INET, SOCK_STREAM, 0);
-	int asking = socket(AF_INET, SOCK_STREAM, 0);
+	struct pair pair = {};
 	int accepted;
 	char byte;
 
-	if (bind(listening, (struct sockaddr *)&to, sizeof(to)) || listen(listening, 1))
+	if (listens(&pair, port))
 		return fail("listen");
-	if (connect(asking, (struct sockaddr *)&to, sizeof(to)))
+	if (asks(&pair))
 		return fail("connect");
-	accepted = accept(listening, NULL, NULL);
+	accepted = accept(pair.listening, NULL, NULL);
 	if (accepted < 0)
 		return fail("accept");
-	if (setsockopt(asking, SOL_SOCKET, SO_LINGER, &none, sizeof(none)) || close(asking))
+	if (setsockopt(pair.asking, SOL_SOCKET, SO_LINGER, &none, sizeof(none)) ||
+	    close(pair.asking))
 		return fail("close");
 	if (read(accepted, &byte, 1) >= 0 || errno != ECONNRESET)
 		return fail("read");
+	return 0;
+}
+
+/* A socket gets nothing of what is sent to it. */
+static int deafen(int fd)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	const struct sock_fprog filter = { .len = 1, .filter = &nothing };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter));
+}
+
+static int hear(int fd)
+{
+	const int unused = 0;
+
+	return setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused));
+}
+
+/* Longer than the pause before something is sent again, a second for a SYN and its answer. */
+#define DEAF_US 1500000
+
+static void *hear_later(void *fd)
+{
+	usleep(DEAF_US);
+	return hear(*(int *)fd) ? fd : NULL;
+}
+
+static int do_deaf(const char *port)
+{
+	struct pair pair = {};
+	pthread_t later;
+	int accepted;
+	void *failed;
+	char byte = 0;
+
+	if (listens(&pair, port))
+		return fail("listen");
+	if (deafen(pair.asking))
+		return fail("filter");
+	if (pthread_create(&later, NULL, hear_later, &pair.asking))
+		return fail("pthread_create");
+	if (asks(&pair))
+		return fail("connect");
+	if (pthread_join(later, &failed) || failed)
+		return fail("filter");
+	accepted = accept(pair.listening, NULL, NULL);
+	if (accepted < 0)
+		return fail("accept");
+
+	if (deafen(accepted) || write(pair.asking, &byte, 1) != 1)
+		return fail("write");
+	usleep(DEAF_US);
+	if (hear(accepted) || read(accepted, &byte, 1) != 1)
+		return fail("read");
+	return 0;
+}
+
+static int do_nowhere(void)
+{
+	/* Of a port of this kind nobody has such a number. */
+	const struct sockaddr_nl to = { .nl_family = AF_NETLINK, .nl_pid = 0x7fffffff };
+	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_USERSOCK);
+
+	if (sendto(fd, "", 1, 0, (const struct sockaddr *)&to, sizeof(to)) >= 0 ||
+	    errno != ECONNREFUSED)
+		return fail("sendto");
 	return 0;
 }
 
@@ -322,6 +419,10 @@ int main(int argc, char **argv)
 
 	if (argc == 4 && !strcmp(what, "connect"))
 		return do_connect(&work, argv[3]);
+	if (argc == 3 && !strcmp(what, "call")) {
+		work.once = call_once;
+		return measured(&work);
+	}
 	if (argc == 3 && !strcmp(what, "exit")) {
 		work.once = exit_once;
 		return measured(&work);
@@ -349,6 +450,10 @@ int main(int argc, char **argv)
 		return do_threads(group, 0);
 	if (argc == 3 && !strcmp(what, "reset"))
 		return do_reset(argv[2]);
+	if (argc == 3 && !strcmp(what, "deaf"))
+		return do_deaf(argv[2]);
+	if (argc == 2 && !strcmp(what, "nowhere"))
+		return do_nowhere();
 	fprintf(stderr, "usage: see the head of work.c\n");
 	return 2;
 }

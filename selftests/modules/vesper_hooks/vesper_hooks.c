@@ -95,7 +95,7 @@ static void end_wrong(void *data)
 #define EXIT		"sched_process_exit"
 /* What two functions were called once, and what they are called now. */
 #define REMOUNT		"do_remount_sb|reconfigure_super"
-#define WARN		"warn_alloc_failed|warn_alloc"
+#define WARN_POINT	"warn_alloc_failed|warn_alloc"
 
 #define POINTS(P) \
 	P(other_name, ON, "the second name is one of this kernel", \
@@ -110,7 +110,7 @@ static void end_wrong(void *data)
 	P(remount, ON, "a function that was renamed, at a kprobe", \
 	  VESPER_KPROBE(REMOUNT, on_remount)) \
 	P(warn, ON, "another one, at an fprobe", \
-	  VESPER_FPROBE(WARN, on_wrong, NULL)) \
+	  VESPER_FPROBE(WARN_POINT, on_wrong, NULL)) \
 	P(source, ON, "something of the probe's own", \
 	  VESPER_SOURCE(begin, end)) \
 	P(half, ON, "one of two hooks can't be attached: none is", \

@@ -385,6 +385,8 @@ static void do_buffer(struct hostile *h, enum message kind, struct channel *c,
 	msg = (void *)e->out;
 	msg->channel = cpu_to_le32(c->id);
 	msg->buffer = cpu_to_le32(number);
+	if (kind == K_UNSHARE && CHANCE(h, 3))
+		msg->hdr.flags = cpu_to_le16(VIRTIO_VESPER_MSG_AGAIN);
 	if (!wait) {
 		tell(h, e);
 		return;

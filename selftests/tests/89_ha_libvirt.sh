@@ -75,7 +75,7 @@ guest_exec db1 "(sleep 0.5; echo c >/proc/sysrq-trigger) &"
 wait_for 180 "the guest's next boot" booted_again "$first"
 # The cluster's own monitor may see that QEMU is gone, too. If the guest runs again by then,
 # this new boot is not failed.
-done_so() { grep -qE "fail( FAILED)? after .*: (resource 'db1' failed on node1|the guest has booted)" <<<"$(vesper-ha explain db1)"; }
+done_so() { grep -qE "fail( FAILED)? after .*: (resource 'db1' failed on node1|the guest has (booted|been started))" <<<"$(vesper-ha explain db1)"; }
 wait_for 60 "what was done about it" done_so
 vesper-ha explain db1
 expect_match "failures" "$(fail_count db1)" '^[12]$'
