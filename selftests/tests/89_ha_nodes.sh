@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 300
-# A cluster of two nodes: a machine check of the host, or an error of its memory that EDAC
-# reports, turns its health red, by the rules that are shipped, and what runs there moves
-# to the other node while both live; a corrected error does not. A guest whose resource
+# time-limit: 420
+# A cluster of two nodes: each sign that the host is about to fall (a machine check, an error
+# of its memory that EDAC reports, memory that is short for all, a disk that can't be read, a
+# task that hangs) turns its health red, by the rules that are shipped, and what runs there
+# moves to the other node while both live; a corrected error does not. A guest whose resource
 # runs on the other node, or is not managed, is left alone.
-# kernel-log: host * Machine [Cc]heck
+# kernel-log: host * (Machine [Cc]heck|blocked for more than|Call Trace:|Out of memory: Killed process)
 . lib/vesper.sh
 . lib/groups.sh
 . lib/host_domain.sh
@@ -14,13 +15,21 @@
 export VESPER_HA_CONFIG=$TOP/tools/vesper-ha/ha.toml VESPER_HA_STATE=$VESPER_WORK/state
 export VESPER_HA_LATCHES=$VESPER_WORK/latches
 INJECT=/sys/kernel/debug/mce-inject
+FS=$VESPER_WORK/fs
+mkdir "$FS"
+hung_after=$(</proc/sys/kernel/hung_task_timeout_secs)
 
 clean_up() {
 	local status=$?
 	kill "$HA" 2>/dev/null
 	((status == 0)) || tail -n 20 "$VESPER_WORK"/*log
 	cluster_stop
-	rmmod vesper_edac 2>/dev/null
+	{
+		echo "$hung_after" >/proc/sys/kernel/hung_task_timeout_secs
+		fsfreeze --unfreeze "$FS"
+		umount "$FS"
+		rmmod vesper_edac scsi_debug
+	} 2>/dev/null
 	"$TOP/env/guest-vm" kill ha4 >/dev/null 2>&1
 	(exit $status)
 	host_domain_end
@@ -45,6 +54,9 @@ wait_for 60 "the service at home" runs_on node1
 
 expect_status 0 vesper-ha check
 expect_match "advice" "$OUTPUT" "host: probe 'any' is not loaded; 'vesper keep add host any' loads it"
+load_group memory points=oom,victim
+load_group block min_us=600000000
+load_group sched points=hung
 # shellcheck disable=SC2016 # as the rules have it
 vesper load host any at=t:mce_record,t:mc_event urgent=1 'args=status=+0($arg1):x64,type=$arg1:u32' ||
 	fail "no probe"
@@ -66,18 +78,28 @@ sleep 3
 runs_on node1 || fail "the service has moved because of a corrected error"
 machine_check 0xbc00000000000000
 
-wait_for 60 "the finding" said 'host machine check: host/any: entry'
+REDS=0
+# The finding, and the service elsewhere.
+moved() { # RULE FINDING
+	wait_for 60 "the finding '$1'" said "^$1: host/$2"
+	wait_for 60 "the service on the other node" runs_on node2
+	note "$(grep "^$1: host/" "$VESPER_WORK/log")"
+}
+# The operator has seen to it, and it is at home again.
+cleared() { (($(grep -c '#health-vesper taken back on node1' "$VESPER_WORK/log") == REDS)); }
+clear_host() {
+	REDS=$((REDS + 1))
+	vesper-ha clear host
+	wait_for 60 "the health's end" cleared
+	wait_for 60 "the service at home again" runs_on node1
+}
+moved "host machine check" "any: entry"
 wait_for 60 "the health" said '#health-vesper=red on node1'
-wait_for 60 "the service on the other node" runs_on node2
 vesper-ha explain host -n 10
 expect_match "what was done" "$(vesper-ha explain host -n 1)" \
 	"attribute #health-vesper after .*: #health-vesper=red on node1"
 expect_eq "findings" "$(grep -c 'host machine check: host/any' "$VESPER_WORK/log")" 1
-# The operator has seen to it.
-cleared() { (($(grep -c '#health-vesper taken back on node1' "$VESPER_WORK/log") == $1)); }
-vesper-ha clear host
-wait_for 60 "the health's end" cleared 1
-wait_for 60 "the service at home again" runs_on node1
+clear_host
 
 # The same by EDAC, as the driver of a memory controller reports it.
 insmod "$HOST_TOP/selftests/modules/vesper_edac/vesper_edac.ko" || fail "no vesper_edac"
@@ -89,14 +111,49 @@ memory_error() { # corrected|uncorrected
 # In the order of one CPU: when the second is found, the first has been judged.
 memory_error corrected
 memory_error uncorrected
-wait_for 60 "the finding" said 'host memory error: host/any: entry'
-wait_for 60 "the service on the other node" runs_on node2
+moved "host memory error" "any: entry"
 expect_eq "findings" "$(grep -c 'host memory error: host/any' "$VESPER_WORK/log")" 1
 expect_match "which of the two" "$(vesper-ha explain host -n 1 --json)" '"type": ?1[,}]'
 rmmod vesper_edac || fail "vesper_edac stays"
-vesper-ha clear host
-wait_for 60 "the health's end" cleared 2
-wait_for 60 "the service at home again" runs_on node1
+clear_host
+
+host_step "memory of all"
+# The kernel kills who says that he is to be the first.
+host_victim
+echo 1000 >"/proc/$VICTIM/oom_score_adj" || fail "oom_score_adj"
+echo f >/proc/sysrq-trigger
+wait "$VICTIM" 2>/dev/null
+moved "host out of memory" "memory: out_of_memory"
+clear_host
+
+host_step "a disk"
+modprobe sd_mod || fail "no sd_mod"
+modprobe scsi_debug dev_size_mb=8 opts=2 || fail "no disk"
+find_disk() { DISK=$(cd /sys/bus/pseudo/drivers/scsi_debug/adapter0/host*/target*/*:*/block && ls); }
+wait_for 30 "the disk" find_disk
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	dd if="/dev/$DISK" of=/dev/null iflag=direct bs=512 skip=$((0x1234)) count=1 status=none 2>/dev/null &&
+		fail "the disk can be read"
+done
+moved "host disk errors" "blockio: block_error"
+clear_host
+
+host_step "a task"
+dd if=/dev/zero of="$VESPER_WORK/image" bs=1M count=8 status=none
+busybox mke2fs -F "$VESPER_WORK/image" >/dev/null || fail "no image"
+modprobe ext4 || fail "no ext4"
+modprobe loop || fail "no loop"
+mount -o loop -t ext4 "$VESPER_WORK/image" "$FS" || fail "no file system"
+echo 1 >/proc/sys/kernel/hung_task_timeout_secs
+fsfreeze --freeze "$FS" || fail "cannot freeze"
+touch "$FS/late" &
+late=$!
+moved "host hung task" "sched: hung_task"
+# Not what the cluster's own processes wait for.
+echo "$hung_after" >/proc/sys/kernel/hung_task_timeout_secs
+fsfreeze --unfreeze "$FS"
+wait $late
+clear_host
 kill -TERM "$HA"
 wait "$HA" || fail "vesper-ha ended with $?"
 
