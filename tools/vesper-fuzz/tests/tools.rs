@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parsers of the tools: messages, metadata, packets, images, command line.
+//! The parsers of the tools: messages, metadata, packets, images, command lines, files of
+//! operators.
+
+use std::collections::BTreeSet;
 
 use clap::Parser;
 use vesper_abi::message::{self, Queue};
@@ -13,6 +16,7 @@ use vesper_ctf::decoder::{Decoder, ItemKind};
 use vesper_ctf::metadata::Metadata;
 use vesper_ctf::rewrite::{rewrite, ClockBlock};
 use vesper_ctf::{tsdl, writer};
+use vesper_ha::config::Config;
 
 /// Leaves of an error's text what does not depend on the input.
 fn words(text: &str) -> String {
@@ -197,6 +201,23 @@ fn command_lines() {
                 drop(error.render().to_string());
                 format!("{:?}", error.kind())
             }
+        }
+    });
+}
+
+#[test]
+fn rules() {
+    vesper_fuzz::fuzz("rules", |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else {
+            return "not text".into();
+        };
+        match Config::parse(text) {
+            Ok(config) => {
+                let names: BTreeSet<_> = config.rules.iter().map(|rule| &rule.name).collect();
+                assert_eq!(names.len(), config.rules.len());
+                format!("ok {}", config.rules.len().min(3))
+            }
+            Err(error) => words(error.lines().last().unwrap_or_default()),
         }
     });
 }

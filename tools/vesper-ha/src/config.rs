@@ -115,7 +115,8 @@ impl Config {
         })
     }
 
-    fn parse(text: &str) -> std::result::Result<Self, String> {
+    /// Checks what a file says. Fails with a sentence.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
         let config: Self = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
         if config.limit.actions == 0 || config.limit.per_guest == 0 {
             return Err("[limit] allows nothing; 'vesper-ha run --dry-run' does nothing".into());
