@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # The paper's steps as trace events of the host: those of a load, those of an
-# unload, each in its order, with what happens to the buffers in between.
+# unload, by the host or from inside the guest, each in its order, with what happens to the
+# buffers in between.
 . lib/vesper.sh
 
 TRACING=/sys/kernel/tracing
@@ -53,3 +54,16 @@ cat $TRACING/trace >"$VESPER_WORK/trace"
 expect_match "a reap" "$(events vesper_reap)" "domain=$GUEST module=vesper_seq bytes=[1-9]"
 # ENOENT
 expect_match "an unload of nothing" "$(events '^vesper_step C2')" "module=vesper_seq status=-2"
+
+# From inside the guest it is what nobody has asked for; the rest is the same.
+load_seq subbuf_size=4096 n_subbufs=8 len=100 switch_ms=600000
+echo 0 >$TRACING/trace
+guest_exec "$GUEST" "rmmod vesper_seq" || fail "it stays"
+gone() { ! vesper list "$GUEST" | grep -q ' vesper_seq '; }
+wait_for 20 "it to be gone" gone
+cat $TRACING/trace >"$VESPER_WORK/trace"
+expect_eq "steps of a removal" "$(steps)" "C5 C6 C7 "
+for event in unshare return; do
+	expect_eq "buffers: $event" \
+		"$(events "^vesper_$event domain=$GUEST module=vesper_seq buffer=cpu" | wc -l)" 2
+done
