@@ -3,6 +3,8 @@
 # The only devices built into the project's QEMU. VIRTIO_VESPER is added by
 # lib/recipe-qemu where qemu-patches/ define it.
 CONFIG_Q35=y
+# The device's own test plugs and unplugs it there.
+CONFIG_I440FX=y
 CONFIG_PCI=y
 CONFIG_PCIE_PORT=y
 CONFIG_VIRTIO=y
