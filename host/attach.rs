@@ -227,6 +227,9 @@ impl Attachment {
                 _ => return Err(EINVAL),
             },
             bindings::VESPER_NOTICE_BROKEN => domain.broken("says the VMM"),
+            bindings::VESPER_NOTICE_POWERDOWN => {
+                domain.note(|info| info.powerdowns = info.powerdowns.saturating_add(1));
+            }
             // Nothing to be done: what is lent keeps the VMM from migrating.
             bindings::VESPER_NOTICE_SHUTDOWN | bindings::VESPER_NOTICE_MIGRATION => {}
             _ => return Err(EINVAL),

@@ -54,6 +54,8 @@ pub(crate) struct Info {
     pub(crate) state: u32,
     /// `VESPER_RUN_*`, 0 if the VMM never said.
     pub(crate) run_state: u32,
+    /// How often the VMM has asked the guest to power off since the last reset.
+    pub(crate) powerdowns: u32,
     /// What the guest said of itself.
     pub(crate) hello: Option<KBox<Hello>>,
     /// Device ABI version of the driver that was turned away last, 0 if none was since a hello
@@ -124,6 +126,7 @@ impl Domain {
                     Info {
                         state: bindings::VESPER_DOMAIN_ATTACHED,
                         run_state: 0,
+                        powerdowns: 0,
                         hello: None,
                         refused_abi: 0,
                         vcpus: KVVec::new(),
@@ -206,6 +209,7 @@ impl Domain {
             bindings::VESPER_DOMAIN_DEAD => 0,
             _ => info.run_state,
         };
+        out.powerdowns = info.powerdowns;
         out.vmm_pid = self.vmm.as_ref().map_or(0, Pid::nr);
         out.channels = channels as u32;
         out.lent_pages = self.quota.lent() as u64;

@@ -107,6 +107,7 @@ impl Domain {
         if info.state != bindings::VESPER_DOMAIN_DEAD {
             info.state = bindings::VESPER_DOMAIN_ATTACHED;
         }
+        info.powerdowns = 0;
         let hello = info.hello.take();
         drop(info);
         drop(hello);

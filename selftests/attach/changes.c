@@ -153,6 +153,7 @@ int test_changes(void)
 	CHECK_EQ(poll_fd(fd, 0), READABLE);
 
 	WAKES(fd, vmm_notice(&vmm, VESPER_NOTICE_RUN_STATE, VESPER_RUN_PAUSED));
+	WAKES(fd, vmm_notice(&vmm, VESPER_NOTICE_POWERDOWN, 0));
 	WAKES(fd, vmm_hello(&vmm, 1));
 	WAKES(fd, ask(&r, image));
 	WAKES(fd, answer(&vmm, &r));

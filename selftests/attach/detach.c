@@ -234,6 +234,7 @@ int test_death(void)
 	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_READY);
 	CHECK_EQ(domain.run_state, VESPER_RUN_RUNNING);
+	CHECK_EQ(domain.powerdowns, 0);
 	CHECK_EQ(domain.vmm_pid, getpid());
 	CHECK_EQ(domain.lent_pages, SUBBUF * N_SUBBUFS / PAGE + 1);
 	CHECK_EQ(domain.nr_cpus, 2);
@@ -289,12 +290,17 @@ int test_reset(void)
 	fd = open(s.path, O_RDONLY);
 	CHECK(fd >= 0);
 	CHECK_EQ(ring_write_numbered(&s.ring, 150, 100), 150);
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_POWERDOWN, 0));
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_POWERDOWN, 0));
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.powerdowns, 2);
 	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
 	memset(s.ring.data, 0xee, SUBBUF * N_SUBBUFS + PAGE);
 	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 200), ETIME);
 	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 	CHECK_EQ(domain.lent_pages, 0);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_ATTACHED);
+	CHECK_EQ(domain.powerdowns, 0);
 
 	/* The guest comes back, and opens the same channel. */
 	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);

@@ -238,13 +238,17 @@ static void serve(struct worker *w, struct slot *slot)
 
 static void notice(struct worker *w, struct slot *slot)
 {
+	static const __u32 others[] = {
+		VESPER_NOTICE_SHUTDOWN, VESPER_NOTICE_MIGRATION,
+		VESPER_NOTICE_POWERDOWN,
+	};
 	struct vesper_notice it = {
 		.what = VESPER_NOTICE_RUN_STATE,
 		.value = 1 + below(w, 3),
 	};
 
 	if (one_in(w, 3))
-		it.what = VESPER_NOTICE_SHUTDOWN + below(w, 3);
+		it.what = others[below(w, 3)];
 	else if (one_in(w, 4))
 		it.what = VESPER_NOTICE_RESET;
 	mutate(w, &it, sizeof(it), 10);

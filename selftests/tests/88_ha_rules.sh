@@ -135,15 +135,29 @@ read_away
 guest_start ha3 --smp 2 || fail "the guest does not start again"
 load_group process points=exit,exec
 begin
+let_be() { (($(grep -c "^service killed by a signal: ha3/process: exit.*; nothing is done: the guest is shutting down" "$VESPER_WORK/log") == $1)); }
+# By its VMM, whose button this guest does not obey.
+guest_qmp ha3 '{"execute": "system_powerdown"}' >/dev/null || fail "no button"
+found "guest is told to power off" guest powerdown
+expect_match "what is listed" "$(vesper domains --json | grep '"domain":"ha3"')" '"powerdowns":1,'
 # shellcheck disable=SC2016 # likewise
 guest_exec ha3 '
 	printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/nginx
+	chmod +x /tmp/nginx
+	/tmp/nginx & sleep 0.5; kill -KILL $!'
+wait_for 60 "a service to end and nothing to be done" let_be 1
+# An operator has seen to it: so far nobody shuts down.
+vesper-ha clear ha3
+wait_for 20 "the word to arrive" said 'ha3: cleared'
+# By somebody in it.
+# shellcheck disable=SC2016 # likewise
+guest_exec ha3 '
 	printf "#!/bin/sh\nsleep 1\nkill -KILL \$(pidof nginx)\nsleep 1\npoweroff -f\n" >/tmp/poweroff
-	chmod +x /tmp/nginx /tmp/poweroff
+	chmod +x /tmp/poweroff
 	/tmp/nginx >/dev/null 2>&1 &
 	/tmp/poweroff >/dev/null 2>&1 &'
 found "guest shuts down" process "exec.* comm=poweroff"
-found "service killed by a signal" process "exit.*; nothing is done: the guest is shutting down"
+wait_for 60 "a service to end and nothing to be done" let_be 2
 gone() { ! vesper domains --json | grep -q '"domain":"ha3".*"state":"ready"'; }
 wait_for 60 "the end of the guest" gone
 sleep 1

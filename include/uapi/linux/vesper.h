@@ -142,10 +142,11 @@ struct vesper_notice {
 };
 
 #define VESPER_NOTICE_RESET		1 /* device or machine reset */
-#define VESPER_NOTICE_SHUTDOWN		2 /* guest asked to power off */
+#define VESPER_NOTICE_SHUTDOWN		2 /* the guest has powered itself off */
 #define VESPER_NOTICE_RUN_STATE		3
 #define VESPER_NOTICE_MIGRATION		4 /* @value: 1 begins, 0 ended */
 #define VESPER_NOTICE_BROKEN		5 /* the VMM marked the device broken */
+#define VESPER_NOTICE_POWERDOWN		6 /* the guest is asked to power off */
 
 #define VESPER_RUN_RUNNING		1
 #define VESPER_RUN_PAUSED		2
@@ -227,6 +228,8 @@ struct vesper_info {
  * @kept_bytes: memory that holds what is unread of buffers that the guest does
  *		not have any more
  * @heartbeat: VESPER_BEAT_*, what the heartbeat says of the guest
+ * @powerdowns: times that the VMM has asked the guest to power off since the
+ *		device was reset
  * @hangs: times that it was found hung
  */
 struct vesper_domain {
@@ -248,7 +251,7 @@ struct vesper_domain {
 	__u8 vermagic[VESPER_RELEASE_LEN];
 	__u64 kept_bytes;
 	__u32 heartbeat;
-	__u32 reserved0;
+	__u32 powerdowns;
 	__u64 hangs;
 	__u64 reserved[5];
 };

@@ -12,10 +12,11 @@ use vesper_abi::name::text;
 pub const GUEST: &str = "guest";
 
 /// These events.
-pub const GUEST_EVENTS: [&str; 7] = [
+pub const GUEST_EVENTS: [&str; 8] = [
     "gone",
     "broken",
     "left",
+    "powerdown",
     "hung",
     "stuck",
     "panicked",

@@ -73,6 +73,12 @@ impl Guests {
             } else if let Some(event) = beat(before.map(|before| &before.domain), domain) {
                 news.events.push(now.event(event, domain, now_ns));
             }
+            // In addition to what else there is: nothing of that is on its account.
+            let asked = same.filter(|before| before.domain.boot_id == domain.boot_id);
+            if domain.powerdowns > asked.map_or(0, |before| before.domain.powerdowns) {
+                let event = now.event("powerdown", domain, now_ns);
+                news.events.push(event);
+            }
             found.insert(name, now);
         }
         for (name, before) in &self.0 {
@@ -297,6 +303,22 @@ mod tests {
         assert_eq!(end(&[&[ready], &[stopped], &[]]), r#"gone "yes""#);
         // A reboot.
         assert_eq!(end(&[&[ready], &[attached]]), r#"left "yes""#);
+        // Its power button was pressed, once more, and the daemon was not there the first time.
+        let asked = |powerdowns| {
+            let mut domain = ready;
+            domain.powerdowns = powerdowns;
+            domain
+        };
+        let mut guests = Guests::default();
+        let mut step = |domain| guests.update(&[domain], 0).events.len();
+        assert_eq!(
+            [0, 1, 1, 2, 0].map(|times| step(asked(times))),
+            [0, 1, 0, 1, 0]
+        );
+        assert_eq!(
+            Guests::default().update(&[asked(1)], 0).events[0].name,
+            "powerdown"
+        );
         let mut guests = Guests::default();
         guests.update(&[ready], 0);
         assert!(!guests.is_ending(&Boot::of(&ready)));
