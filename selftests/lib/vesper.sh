@@ -56,6 +56,20 @@ note_seed() { # SEED
 	echo "selftest ${0##*/}: seed $1" >/dev/kmsg
 }
 
+# What the host's kernel says: host_log_mark, and later host_log_since, which prints it. By the
+# file that the runner keeps, as the kernel's own buffer is soon full and forgets.
+host_log_mark() {
+	local mark="selftest ${0##*/}: mark $RANDOM$RANDOM"
+	echo "$mark" >/dev/kmsg
+	wait_for 20 "the host's kernel log" grep -qF "$mark" "$HOST_LOG"
+	HOST_MARK=$(wc -l <"$HOST_LOG")
+}
+host_log_since() {
+	local from=$HOST_MARK
+	host_log_mark
+	sed -n "$((from + 1)),${HOST_MARK}p" "$HOST_LOG" | grep -v ': mark '
+}
+
 # Waits until a command succeeds. The limit only bounds a test that fails.
 wait_for() { # SECONDS WHAT COMMAND...
 	local end=$((SECONDS + $1 * ${TIME_SCALE:-1})) what=$2
@@ -68,8 +82,12 @@ wait_for() { # SECONDS WHAT COMMAND...
 
 # ---- host and guests --------------------------------------------------------
 
+host_module() {
+	[[ -d /sys/module/vesper_host ]] || insmod "$HOST_TOP/host/vesper_host.ko"
+}
+
 host_setup() {
-	[[ -d /sys/module/vesper_host ]] || insmod "$HOST_TOP/host/vesper_host.ko" || return 1
+	host_module || return 1
 	place host cat /sys/module/vesper_host/sections/.text
 	guest_running "$GUEST" || guest_start "$GUEST" --smp 2
 }

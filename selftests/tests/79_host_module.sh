@@ -50,9 +50,9 @@ seq_flush
 "$TOP/env/guest-vm" kill "$GUEST"
 kept() { vesper domains --json | grep -qE "\"domain\":\"$GUEST\".*\"state\":\"dead\""; }
 wait_for 20 "the guest's death to be noticed" kept
-said=$(dmesg | wc -l)
+host_log_mark
 rmmod vesper_host || fail "an idle vesper_host cannot be removed: $(lsmod | grep vesper)"
-expect_match "what is said of it" "$(dmesg | tail -n +$((said + 1)))" \
+expect_match "what is said of it" "$(host_log_since)" \
 	"vesper_host: $GUEST: [1-9][0-9]* bytes that nobody has read go with the module"
 insmod "$HOST_TOP/host/vesper_host.ko" || fail "vesper_host does not come back"
 guest_start "$GUEST" --smp 2 || fail "no guest after that"

@@ -46,7 +46,7 @@ ask() {
 }
 
 guest_start $EVIL --smp 2 --no-autoload || fail "no guest"
-said=$(dmesg | wc -l)
+host_log_mark
 ! guest_exec $EVIL lsmod | grep -q '^vesper_guest ' || fail "the guest's own driver was loaded"
 guest_put $EVIL "$HOSTILE" /tmp/vesper_hostile.ko
 load_seq subbuf_size=4096 n_subbufs=64 len=50
@@ -102,7 +102,7 @@ babeltrace "$VESPER_WORK/copy" | seq_check 0=$((rounds * 10)) 1=$((rounds * 10))
 	fail "records of the other guest"
 
 # Host and QEMU have said who broke the protocol, and nothing else.
-others=$(dmesg | tail -n +$((said + 1)) | grep vesper | grep -vE "vesper_host: $EVIL: |callbacks suppressed")
+others=$(host_log_since | grep vesper | grep -vE "vesper_host: $EVIL: |callbacks suppressed")
 [[ -z $others ]] || fail "the host's kernel says: $others"
 # A reply may be written over the device's own registers, if the guest wants it there.
 ours='(virtio-vesper|virtio|warning: Blocked re-entrant IO on MemoryRegion: virtio-pci-[a-z]*-virtio-vesper)'
