@@ -146,9 +146,12 @@ guest_exec ha3 '
 	chmod +x /tmp/nginx
 	/tmp/nginx & sleep 0.5; kill -KILL $!'
 wait_for 60 "a service to end and nothing to be done" let_be 1
-# An operator has seen to it: so far nobody shuts down.
-vesper-ha clear ha3
-wait_for 20 "the word to arrive" said 'ha3: cleared'
+# The next boot is not asked to.
+guest_qmp ha3 '{"execute": "system_reset"}' >/dev/null || fail "no reset"
+booted() { [[ $(vesper domains --json | grep '"domain":"ha3"') == *'"state":"ready"'*'"powerdowns":0,'* ]]; }
+wait_for 180 "the next boot" booted
+wait_for 60 "its agent" guest_exec ha3 true
+load_group process points=exit,exec
 # By somebody in it.
 # shellcheck disable=SC2016 # likewise
 guest_exec ha3 '
