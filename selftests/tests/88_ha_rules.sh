@@ -136,15 +136,14 @@ guest_start ha3 --smp 2 || fail "the guest does not start again"
 load_group process points=exit,exec
 begin
 let_be() { (($(grep -c "^service killed by a signal: ha3/process: exit.*; nothing is done: the guest is shutting down" "$VESPER_WORK/log") == $1)); }
+make_service() { guest_exec ha3 'printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/nginx; chmod +x /tmp/nginx'; }
 # By its VMM, whose button this guest does not obey.
+make_service
 guest_qmp ha3 '{"execute": "system_powerdown"}' >/dev/null || fail "no button"
 found "guest is told to power off" guest powerdown
 expect_match "what is listed" "$(vesper domains --json | grep '"domain":"ha3"')" '"powerdowns":1,'
 # shellcheck disable=SC2016 # likewise
-guest_exec ha3 '
-	printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/nginx
-	chmod +x /tmp/nginx
-	/tmp/nginx & sleep 0.5; kill -KILL $!'
+guest_exec ha3 '/tmp/nginx & sleep 0.5; kill -KILL $!'
 wait_for 60 "a service to end and nothing to be done" let_be 1
 # The next boot is not asked to.
 guest_qmp ha3 '{"execute": "system_reset"}' >/dev/null || fail "no reset"
@@ -153,6 +152,7 @@ wait_for 180 "the next boot" booted
 wait_for 60 "its agent" guest_exec ha3 true
 load_group process points=exit,exec
 # By somebody in it.
+make_service
 # shellcheck disable=SC2016 # likewise
 guest_exec ha3 '
 	printf "#!/bin/sh\nsleep 1\nkill -KILL \$(pidof nginx)\nsleep 1\npoweroff -f\n" >/tmp/poweroff
