@@ -3,6 +3,7 @@
 //! `vesper-ha check`: whether the rules speak of records that there are, and whether
 //! the probes that write them are loaded.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
 use vesper_abi::name::text;
@@ -17,6 +18,9 @@ use crate::rule::Rule;
 
 /// The probe whose fields are named when it is loaded.
 const ANY: &str = "any";
+
+/// Where it is to be, among its parameters and its fields.
+const AT: &str = "at";
 
 /// Prints slips and probes that are missing; fails if there are slips.
 pub fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
@@ -44,19 +48,19 @@ pub fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
             let mut names = modules.iter().map(|module| text(&module.name));
             names.any(|name| name == probe.as_bytes())
         };
-        let needs = config.rules.iter().filter(|rule| rule.is_for(&guest));
-        let mut missing: Vec<&str> = needs
-            .map(|rule| rule.probe.as_str())
-            .filter(|probe| *probe != GUEST && !loaded(probe))
-            .collect();
-        missing.sort_unstable();
-        missing.dedup();
-        for probe in missing {
-            let group = builds.iter().find(|build| build.module == probe);
-            let group = group.map_or(probe, |build| &build.group);
+        let mut missing: BTreeMap<&str, Vec<&Rule>> = BTreeMap::new();
+        for rule in config.rules.iter().filter(|rule| rule.is_for(&guest)) {
+            if rule.probe != GUEST && !loaded(&rule.probe) {
+                missing.entry(&rule.probe).or_default().push(rule);
+            }
+        }
+        for (probe, rules) in missing {
+            let build = builds.iter().find(|build| build.module == probe);
+            let group = build.map_or(probe, |build| &build.group);
+            let with = parameters(probe, build.copied(), &rules);
             writeln!(
                 out,
-                "{guest}: probe '{probe}' is not loaded; 'vesper keep add {guest} {group}' loads it"
+                "{guest}: probe '{probe}' is not loaded; 'vesper keep add {guest} {group}{with}' loads it"
             )?;
         }
     }
@@ -64,6 +68,27 @@ pub fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
         0 => Ok(()),
         slips => Err(Error::Slips(slips)),
     }
+}
+
+/// What the group "any" has to be told for the sake of these rules.
+fn parameters(probe: &str, build: Option<&Build>, rules: &[&Rule]) -> String {
+    if probe != ANY {
+        return String::new();
+    }
+    let events = build.map_or(&[][..], |build| &build.contents.events);
+    let own = |field: &str| {
+        let mut fields = events.iter().flat_map(|event| &event.fields);
+        fields.any(|known| known.name == field)
+    };
+    let places: BTreeSet<_> = rules.iter().flat_map(|rule| rule.wanted(AT)).collect();
+    let fields = rules.iter().flat_map(|rule| rule.fields());
+    let named: BTreeSet<_> = fields.filter(|field| !own(field)).collect();
+    let list = |words: BTreeSet<&str>, between| Vec::from_iter(words).join(between);
+    let mut text = format!(" {AT}={} urgent=1", list(places, ","));
+    if !named.is_empty() {
+        text += &format!(" args={}=...", list(named, "=...,"));
+    }
+    text
 }
 
 /// What is wrong with the names in a rule, and what there is instead.
@@ -146,6 +171,29 @@ mod tests {
                 ..Contents::default()
             },
         }
+    }
+
+    #[test]
+    fn what_any_has_to_be_told() {
+        let build = build("any", "any", "entry", "at");
+        let rule = |text: &str| -> Rule {
+            let text = format!("name = \"r\"\nprobe = \"any\"\nevent = \"entry\"\n{text}");
+            toml_edit::de::from_str(&text).unwrap()
+        };
+        let rules = [
+            rule("where = { at = \"t:mce_record\", status = [\"0xa*\", \"0xb*\"] }"),
+            rule("where = { at = [\"t:mc_event\", \"t:x*\"], type = [1, 3] }"),
+        ];
+        let rules = Vec::from_iter(&rules);
+        assert_eq!(
+            parameters("any", Some(&build), &rules),
+            " at=t:mc_event,t:mce_record urgent=1 args=status=...,type=..."
+        );
+        assert_eq!(
+            parameters("any", Some(&build), &[&rule("where = { at = \"f\" }")]),
+            " at=f urgent=1"
+        );
+        assert_eq!(parameters("process", None, &rules), "");
     }
 
     #[test]

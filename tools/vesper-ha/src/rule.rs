@@ -147,6 +147,12 @@ impl Rule {
     pub fn fields(&self) -> impl Iterator<Item = &str> {
         self.conditions.keys().map(String::as_str)
     }
+
+    /// What a field must be, where that is said in so many words.
+    pub fn wanted(&self, field: &str) -> impl Iterator<Item = &str> {
+        let condition = self.conditions.get(field).into_iter();
+        condition.flat_map(|condition| condition.0.iter().filter_map(Test::word))
+    }
 }
 
 /// What a field must be: one of these.
@@ -202,6 +208,13 @@ impl Test {
                 Comparison::More => value > *with,
                 Comparison::AtLeast => value >= *with,
             }),
+        }
+    }
+
+    fn word(&self) -> Option<&str> {
+        match self {
+            Self::Is(pattern) if !pattern.contains(['*', '?']) => Some(pattern),
+            _ => None,
         }
     }
 
