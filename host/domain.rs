@@ -23,7 +23,7 @@ use crate::{
     },
     message::Hello,
     sys::{
-        pages::Accounts,
+        account::Accounts,
         pid::Pid,
         trace, //
     },
@@ -54,7 +54,7 @@ pub(crate) struct Info {
     pub(crate) state: u32,
     /// `VESPER_RUN_*`, 0 if the VMM never said.
     pub(crate) run_state: u32,
-    /// How often the VMM has asked the guest to power off since the last reset.
+    /// How often the VMM has asked the guest to power off since its driver came.
     pub(crate) powerdowns: u32,
     /// What the guest said of itself.
     pub(crate) hello: Option<KBox<Hello>>,
@@ -79,6 +79,7 @@ pub(crate) struct Domain {
     /// What may be lent for the heartbeat, which is not a matter of buffers.
     beat_quota: Arc<Quota>,
     heartbeat: Arc<Heartbeat>,
+    accounts: Arc<Accounts>,
     /// What was kept is being thrown away.
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
@@ -119,6 +120,7 @@ impl Domain {
                 quota: Quota::new(limits.max_lent_pages)?,
                 beat_quota: Quota::new(heartbeat::max_pages())?,
                 heartbeat,
+                accounts: Accounts::new(host.late().clone())?,
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
@@ -180,9 +182,9 @@ impl Domain {
         self.host.queue()
     }
 
-    /// What the accounts of lent pages share.
+    /// The accounts of those who lend for it.
     pub(crate) fn accounts(&self) -> &Arc<Accounts> {
-        self.host.accounts()
+        &self.accounts
     }
 
     /// Notes what the VMM says of itself.

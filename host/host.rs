@@ -21,7 +21,6 @@ use crate::{
     },
     sys::{
         debugfs::Entry,
-        pages::Accounts,
         pid::Pid,
         workqueue::OwnedQueue, //
     },
@@ -70,7 +69,8 @@ pub(crate) struct Host {
     bell: Bell,
     // Before the directory: what is queued may still remove files.
     queue: OwnedQueue,
-    accounts: Arc<Accounts>,
+    /// For what is late to be taken back from the accounts of those who lend.
+    late: Arc<OwnedQueue>,
     root: Entry,
 }
 
@@ -84,7 +84,7 @@ impl Host {
                 changes: Changes::new()?,
                 bell <- Bell::new(),
                 queue: OwnedQueue::new()?,
-                accounts: Accounts::new()?,
+                late: Arc::new(OwnedQueue::new()?, GFP_KERNEL)?,
                 root: files::root()?,
             }? Error),
             GFP_KERNEL,
@@ -111,9 +111,9 @@ impl Host {
         &self.queue
     }
 
-    /// What the accounts of lent pages share.
-    pub(crate) fn accounts(&self) -> &Arc<Accounts> {
-        &self.accounts
+    /// Where the accounts of those who lend may wait for them.
+    pub(crate) fn late(&self) -> &Arc<OwnedQueue> {
+        &self.late
     }
 
     /// Makes a domain for the calling VMM. `EINVAL`: the name; `EEXIST`: attached already;
@@ -243,6 +243,6 @@ impl Host {
         // Work still queued holds domains, and these hold us.
         self.queue.drain();
         drop(domains);
-        self.accounts.settle();
+        self.late.drain();
     }
 }

@@ -6,7 +6,10 @@
 //! C headers: [`include/linux/mm.h`](srctree/include/linux/mm.h),
 //! [`include/linux/vmalloc.h`](srctree/include/linux/vmalloc.h)
 
-use super::workqueue::OwnedQueue;
+use super::account::{
+    Account,
+    Accounts, //
+};
 use crate::{
     abi::PAGE_SIZE,
     bindings, //
@@ -14,29 +17,8 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    error::to_result,
-    impl_has_work,
-    mm::Mm,
-    new_work,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Acquire,
-            Atomic,
-            Relaxed,
-            Release, //
-        },
-        Arc, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
-    },
-    workqueue::{
-        Work,
-        WorkItem, //
-    },
+    sync::Arc, //
 };
 
 const _: () = assert!(kernel::page::PAGE_SIZE == PAGE_SIZE);
@@ -145,116 +127,6 @@ impl Segment {
     /// Pages in it.
     pub(crate) fn pages(self) -> usize {
         self.pages
-    }
-}
-
-/// What accounts need that several of them share: where a count is taken back of which the
-/// process holds the lock. Nothing else waits there.
-pub(crate) struct Accounts {
-    queue: OwnedQueue,
-    /// Counts that are still to be taken back.
-    late: Atomic<usize>,
-}
-
-impl Accounts {
-    /// How often, with a millisecond in between, somebody who finds the limit reached looks
-    /// whether it is for something late.
-    const LOOKS: usize = 100;
-
-    /// Makes the queue; `ENOMEM`.
-    pub(crate) fn new() -> Result<Arc<Self>> {
-        Ok(Arc::new(
-            Self {
-                queue: OwnedQueue::new()?,
-                late: Atomic::new(0),
-            },
-            GFP_KERNEL,
-        )?)
-    }
-
-    /// Waits until all is taken back. Whoever drops the last reference has done so: counts that
-    /// are late hold one.
-    pub(crate) fn settle(&self) {
-        self.queue.drain();
-    }
-}
-
-/// Pages counted against RLIMIT_MEMLOCK of an address space.
-#[pin_data]
-struct Count {
-    mm: ARef<Mm>,
-    pages: usize,
-    accounts: Arc<Accounts>,
-    #[pin]
-    work: Work<Count>,
-}
-
-impl_has_work! {
-    impl HasWork<Self> for Count { self.work }
-}
-
-impl WorkItem for Count {
-    type Pointer = Arc<Count>;
-
-    /// Takes back what was counted, however long its process holds the lock.
-    fn run(this: Arc<Count>) {
-        // SAFETY: The structure is referenced, which is all that giving back needs, even after
-        // the process is gone. It takes back just what [`Account::new`] counted, once.
-        unsafe { bindings::account_locked_vm(this.mm.as_raw(), this.pages, false) };
-        this.accounts.late.fetch_sub(1, Release);
-    }
-}
-
-/// A [`Count`] that is taken back when this is dropped, or a moment later: who drops it may hold
-/// locks that others want, and does not wait for that of a process.
-struct Account(Arc<Count>);
-
-impl Account {
-    /// Counts `pages` against the caller's limit; `ENOMEM` if that is too small.
-    fn new(pages: usize, accounts: &Arc<Accounts>) -> Result<Self> {
-        let mm: ARef<Mm> = {
-            let task = kernel::current!();
-            let mm = task.mm().ok_or(EFAULT)?;
-            let mm: &Mm = mm;
-            mm.into()
-        };
-        let count = Arc::pin_init(
-            pin_init!(Count {
-                mm,
-                pages,
-                accounts: accounts.clone(),
-                work <- new_work!("vesper::count"),
-            }),
-            GFP_KERNEL_ACCOUNT,
-        )?;
-        let mut looks = 0usize;
-        loop {
-            // Before the attempt: what is not late by now is seen to be taken back by it.
-            let late = accounts.late.load(Acquire);
-            // SAFETY: `mm` is the caller's and referenced.
-            let done = unsafe { bindings::account_locked_vm(count.mm.as_raw(), pages, true) };
-            let full = done == ENOMEM.to_errno();
-            if !full || late == 0 || looks == Accounts::LOOKS {
-                to_result(done)?;
-                return Ok(Self(count));
-            }
-            // What the caller was told it has back may be among them.
-            fsleep(Delta::from_millis(1));
-            looks = looks.wrapping_add(1);
-        }
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let count = &self.0;
-        // SAFETY: As in [`Count::run`], which is for when this does nothing.
-        if unsafe { bindings::vesper_helper_try_unaccount(count.mm.as_raw(), count.pages) } {
-            return;
-        }
-        count.accounts.late.fetch_add(1, Relaxed);
-        // Nobody else queues it.
-        let _ = count.accounts.queue.enqueue(count.clone());
     }
 }
 
