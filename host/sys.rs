@@ -2,6 +2,7 @@
 
 //! Thin safe wrappers over what the kernel crate does not have: `unsafe` lives here.
 
+pub(crate) mod account;
 pub(crate) mod callback;
 pub(crate) mod completion;
 pub(crate) mod debugfs;

@@ -212,6 +212,7 @@ impl Domain {
         let mut info = self.info.lock();
         info.state = bindings::VESPER_DOMAIN_READY;
         info.refused_abi = 0;
+        info.powerdowns = 0;
         let old = info.hello.replace(kept);
         drop(info);
         drop(old);

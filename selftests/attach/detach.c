@@ -301,9 +301,13 @@ int test_reset(void)
 	CHECK_EQ(domain.lent_pages, 0);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_ATTACHED);
 	CHECK_EQ(domain.powerdowns, 0);
+	/* The next guest has not been asked. */
+	CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_POWERDOWN, 0));
 
 	/* The guest comes back, and opens the same channel. */
 	CHECK_EQ(vmm_hello(&s.vmm, 2), 0);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.powerdowns, 0);
 	CHECK_EQ(vmm_open_channel(&s.vmm, MODULE, CHANNEL, 0, SUBBUF,
 				  N_SUBBUFS, 2, &id), 0);
 	CHECK(exists(DEBUGFS "/" DOMAIN "/" MODULE "@1/" CHANNEL "1"));

@@ -229,7 +229,7 @@ struct vesper_info {
  *		not have any more
  * @heartbeat: VESPER_BEAT_*, what the heartbeat says of the guest
  * @powerdowns: times that the VMM has asked the guest to power off since the
- *		device was reset
+ *		guest's driver came
  * @hangs: times that it was found hung
  */
 struct vesper_domain {
