@@ -195,7 +195,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                     continue;
                 }
                 // A guest's doing, which is not to end the recording of others.
-                Err(error @ Error::Metadata { .. }) => {
+                Err(error @ (Error::Metadata { .. } | Error::NoMetadata(_))) => {
                     writeln!(self.out, "left out: {error}")?;
                     self.out.flush()?;
                     self.left_out += 1;

@@ -106,11 +106,14 @@ fn what_describes_itself_badly_is_left_out_and_others_are_recorded() {
     let tree = Tree::new();
     let dir = tree.described("web1/signal", &signal_metadata(&[]));
     let bad = tree.described("web2/signal", "/* CTF 1.8 */ trace { major = 1; ");
+    let none = tree.described("web3/signal", " ");
     let mut writer = PacketWriter::new(0);
-    let (mut good, kept) = (pipe(&dir, "cpu0"), pipe(&bad, "cpu0"));
-    let mut recorder = tree.start(&["web1", "web2"]);
-    let mut lines = [recorder.until(""), recorder.until(""), recorder.until("")].concat();
+    let mut good = pipe(&dir, "cpu0");
+    let kept = [pipe(&bad, "cpu0"), pipe(&none, "cpu0")];
+    let mut recorder = tree.start(&["web1", "web2", "web3"]);
+    let mut lines: String = (0..4).map(|_| recorder.until("")).collect();
     assert!(lines.contains("left out: web2/signal: "), "{lines}");
+    assert!(lines.contains("left out: 'web3/signal' has no metadata"), "{lines}");
     assert!(lines.contains("web1/signal: recording into"), "{lines}");
     let bytes = writer.packet(&event(10));
     good.write_all(&bytes).unwrap();
@@ -118,7 +121,7 @@ fn what_describes_itself_badly_is_left_out_and_others_are_recorded() {
     recorder.until("web1/signal: ended");
     let output = recorder.end();
     lines = String::from_utf8(output.stderr).unwrap();
-    assert!(lines.contains("1 modules are not in the trace"), "{lines}");
+    assert!(lines.contains("2 modules are not in the trace"), "{lines}");
     assert!(!output.status.success());
     let trace = tree.output().join("web1/signal");
     assert_eq!(fs::read(trace.join("cpu0")).unwrap(), bytes);

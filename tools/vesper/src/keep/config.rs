@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -162,13 +163,18 @@ impl Config {
         Ok((document, removed))
     }
 
-    /// Held while the file is changed: by its directory, as the file itself is replaced.
+    /// Held while the file is changed: by a file beside it, as the file itself is replaced, that
+    /// nobody else can open.
     fn lock(&self) -> Result<Flock<File>, ConfigError> {
         let dir = match self.0.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
         };
-        let opened = fs::create_dir_all(dir).and_then(|()| File::open(dir));
+        let mut path = self.0.clone().into_os_string();
+        path.push(".lock");
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let opened = fs::create_dir_all(dir).and_then(|()| options.open(path));
         let opened = opened.map_err(|error| self.file(error))?;
         Flock::lock(opened, FlockArg::LockExclusive).map_err(|(_, errno)| self.file(errno.into()))
     }

@@ -219,7 +219,7 @@ fn start(boot: Boot, due: Vec<Kept>, probes: &ProbeDirs, device: &Path, sender: 
     });
 }
 
-/// Loads one after the other; gives what has had no answer.
+/// Loads one after the other; gives what has had no answer, if only as the driver went meanwhile.
 fn load_all(due: Vec<Kept>, probes: &ProbeDirs, device: &Path) -> Vec<Kept> {
     let mut again = Vec::new();
     for kept in due {
@@ -247,6 +247,8 @@ fn load_all(due: Vec<Kept>, probes: &ProbeDirs, device: &Path) -> Vec<Kept> {
                 let silent = matches!(
                     error,
                     Error::TimedOut { .. }
+                        | Error::Gone(_)
+                        | Error::NoDriver(_)
                         | Error::Ioctl {
                             errno: Errno::EBUSY,
                             ..
@@ -326,6 +328,11 @@ mod tests {
         let attached = domain("web1", 0, bindings::VESPER_DOMAIN_ATTACHED);
         assert_eq!(step(&[attached], None), []);
         assert_eq!(step(&[first], None), []);
+        // Gone in the midst of a load: asked again when it is back.
+        let more = (boot.clone(), vec![all[0].clone()]);
+        assert_eq!(step(&[attached], Some(more.clone())), []);
+        assert_eq!(step(&[first], None), [more.clone()]);
+        assert_eq!(step(&[first], Some((boot.clone(), Vec::new()))), []);
 
         // The next boot, while the last one's thread has not ended.
         let second = ("web1".to_owned(), [2; 16]);
