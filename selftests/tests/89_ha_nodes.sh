@@ -53,7 +53,7 @@ wait_for 90 "both nodes" both
 wait_for 60 "the service at home" runs_on node1
 
 expect_status 0 vesper-ha check
-expect_match "advice" "$OUTPUT" "host: probe 'any' is not loaded; 'vesper keep add host any at=t:mc_event,t:mce_record urgent=1 args=status=...,type=...' loads it"
+expect_match "advice" "$OUTPUT" "host: probe 'any' is not loaded; 'vesper keep add host any at=t:mc_event,t:mce_record urgent=1 args=status=...,type=...' loads it, with what they need in place of ..."
 load_group memory points=oom,victim
 load_group block min_us=600000000
 load_group sched points=hung

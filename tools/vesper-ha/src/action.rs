@@ -137,12 +137,22 @@ impl Actor {
         std::mem::take(&mut self.spared.hold())
     }
 
-    /// The guest's resource was failed in this boot: that is not done again.
+    /// The guest's resource was failed in this boot: that is not done again. One whose driver
+    /// never came is not told from the next.
     pub fn note_failed(&self, boot: Boot) {
-        self.failed.hold().insert(boot);
+        if !boot.id.is_empty() {
+            self.failed.hold().insert(boot);
+        }
     }
 
-    fn was_failed(&self, boot: &Boot) -> bool {
+    /// The guest runs this now.
+    pub fn booted(&self, now: &Boot) {
+        let other = |boot: &Boot| boot.guest != now.guest || boot.id == now.id;
+        self.failed.hold().retain(other);
+    }
+
+    /// Whether it was.
+    pub fn was_failed(&self, boot: &Boot) -> bool {
         self.failed.hold().contains(boot)
     }
 

@@ -19,6 +19,9 @@ use crate::rule::Rule;
 /// The probe whose fields are named when it is loaded.
 const ANY: &str = "any";
 
+/// What a rule does not say.
+const OPEN: &str = "...";
+
 /// Where it is to be, among its parameters and its fields.
 const AT: &str = "at";
 
@@ -58,9 +61,13 @@ pub fn check(cli: &Cli, out: &mut impl Write) -> Result<()> {
             let build = builds.iter().find(|build| build.module == probe);
             let group = build.map_or(probe, |build| &build.group);
             let with = parameters(probe, build.copied(), &rules);
+            let open = match with.contains(OPEN) {
+                true => format!(", with what they need in place of {OPEN}"),
+                false => String::new(),
+            };
             writeln!(
                 out,
-                "{guest}: probe '{probe}' is not loaded; 'vesper keep add {guest} {group}{with}' loads it"
+                "{guest}: probe '{probe}' is not loaded; 'vesper keep add {guest} {group}{with}' loads it{open}"
             )?;
         }
     }
@@ -83,10 +90,15 @@ fn parameters(probe: &str, build: Option<&Build>, rules: &[&Rule]) -> String {
     let places: BTreeSet<_> = rules.iter().flat_map(|rule| rule.wanted(AT)).collect();
     let fields = rules.iter().flat_map(|rule| rule.fields());
     let named: BTreeSet<_> = fields.filter(|field| !own(field)).collect();
-    let list = |words: BTreeSet<&str>, between| Vec::from_iter(words).join(between);
-    let mut text = format!(" {AT}={} urgent=1", list(places, ","));
+    let list = |words: BTreeSet<&str>, between: &str| Vec::from_iter(words).join(between);
+    let places = match places.is_empty() {
+        true => OPEN.into(),
+        false => list(places, ","),
+    };
+    let mut text = format!(" {AT}={places} urgent=1");
     if !named.is_empty() {
-        text += &format!(" args={}=...", list(named, "=...,"));
+        let between = format!("={OPEN},");
+        text += &format!(" args={}={OPEN}", list(named, &between));
     }
     text
 }
@@ -192,6 +204,10 @@ mod tests {
         assert_eq!(
             parameters("any", Some(&build), &[&rule("where = { at = \"f\" }")]),
             " at=f urgent=1"
+        );
+        assert_eq!(
+            parameters("any", Some(&build), &[&rule("")]),
+            " at=... urgent=1"
         );
         assert_eq!(parameters("process", None, &rules), "");
     }

@@ -90,6 +90,7 @@ impl Court {
         }
         for boot in news.booted {
             self.judge.booted(&boot);
+            self.actor.booted(&boot);
             match self.actor.latches.booted(&boot) {
                 Ok(true) => log(&format!("{} has booted: its mark is gone", boot.guest)),
                 Ok(false) => {}
@@ -193,6 +194,9 @@ impl Court {
         if found.until_boot_ns > now && !spared {
             let until = i128::from(found.until_boot_ns);
             self.judge.note_held(number, boot.clone(), until);
+            if self.rules()[number].ending {
+                self.judge.note_ending(boot.clone(), until);
+            }
         }
         let hangs = found.fields.get("hangs").and_then(Json::as_u64);
         if let Some(hangs) = hangs.filter(|_| found.probe == crate::event::GUEST) {

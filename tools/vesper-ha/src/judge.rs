@@ -129,6 +129,11 @@ impl Judge {
         self.tallies.entry((rule, boot)).or_default().until = Some(until);
     }
 
+    /// Remembers from before a restart that a guest shuts down.
+    pub fn note_ending(&mut self, boot: Boot, until: i128) {
+        self.ending.insert(boot, until);
+    }
+
     /// The guest runs this now: what was true of boots before is over.
     pub fn booted(&mut self, now: &Boot) {
         self.retain(|boot| boot.guest != now.guest || boot.id == now.id);

@@ -286,6 +286,44 @@ fn what_was_begun_is_not_gone_on_with_when_the_guest_was_cleared() {
 }
 
 #[test]
+fn a_restart_knows_who_shuts_down_and_for_how_long() {
+    let rules = RULES.replace("hold = \"0s\"\ncommand", "unless_ending = true\ncommand")
+        + "[[rule]]\nname = \"ends\"\nprobe = \"guest\"\nevent = \"powerdown\"\nending = true\nhold = \"HOLD\"\n";
+    for (hold, refrains) in [("1h", true), ("1ns", false)] {
+        let place = Place::new();
+        let rules = rules.replace("HOLD", hold);
+        let mut ready = domain(READY, ALIVE, 0);
+        let mut court = place.begin_with(&rules, false, &[ready]);
+        ready.powerdowns = 1;
+        let news = court.look(&[ready]);
+        court.hear(news);
+        assert_eq!(place.found().len(), 1);
+        drop(court);
+        let mut court = place.begin_with(&rules, false, &[ready]);
+        court.event(record("exit"));
+        let found = place.found();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[1].refrained.is_some(), refrains, "{hold}");
+    }
+}
+
+#[test]
+fn one_whose_driver_never_came_is_not_told_from_the_next() {
+    let place = Place::new();
+    let court = place.begin(false, &[]);
+    let boot = |id: &str| Boot {
+        guest: "web1".into(),
+        id: id.into(),
+    };
+    for id in ["", "1"] {
+        court.actor().note_failed(boot(id));
+        assert_eq!(court.actor().was_failed(&boot(id)), !id.is_empty());
+    }
+    court.actor().booted(&boot("2"));
+    assert!(!court.actor().was_failed(&boot("1")));
+}
+
+#[test]
 fn one_that_was_failed_is_killed_when_it_panics() {
     // A cluster that never answers.
     let rules = RULES.replace("\"none\"", "\"pacemaker\"\npatience = \"0s\"")
