@@ -17,8 +17,12 @@ fail() {
 }
 
 # pid_of NAME: QEMU's, into PID. QEMU removes the file when it ends, and $(<file) of a file
-# that is not there ends the shell.
-pid_of() { { read -r PID <"$state/$1/pid"; } 2>/dev/null; }
+# that is not there ends the shell. libvirt ends it without a new line, of which read
+# complains.
+pid_of() {
+	PID=
+	{ read -r PID <"$state/$1/pid" || [[ -n $PID ]]; } 2>/dev/null
+}
 running() { pid_of "$1" && kill -0 "$PID" 2>/dev/null; }
 need_running() { running "$1" || fail "no guest '$1' is running" 125; }
 

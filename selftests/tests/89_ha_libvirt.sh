@@ -71,7 +71,7 @@ expect_eq "failures" "$(fail_count db1)" 0
 said "db1/guest" && fail "a finding: $(cat "$VESPER_WORK/log")"
 
 # A panic: QEMU and so libvirt's domain go on.
-guest_exec db1 "(sleep 0.5; echo c >/proc/sysrq-trigger) &"
+guest_exec db1 "(sleep 0.5; echo c >/proc/sysrq-trigger) &" || fail "the guest does not hear"
 wait_for 180 "the guest's next boot" booted_again "$first"
 # The cluster's own monitor may see that QEMU is gone, too. If the guest runs again by then,
 # this new boot is not failed.
