@@ -58,6 +58,7 @@ note_seed() { # SEED
 
 # What the host's kernel says: host_log_mark, and later host_log_since, which prints it. By the
 # file that the runner keeps, as the kernel's own buffer is soon full and forgets.
+# shellcheck disable=SC2153 # HOST_LOG is the runner's
 host_log_mark() {
 	local mark="selftest ${0##*/}: mark $RANDOM$RANDOM"
 	echo "$mark" >/dev/kmsg

@@ -113,7 +113,10 @@ fn what_describes_itself_badly_is_left_out_and_others_are_recorded() {
     let mut recorder = tree.start(&["web1", "web2", "web3"]);
     let mut lines: String = (0..4).map(|_| recorder.until("")).collect();
     assert!(lines.contains("left out: web2/signal: "), "{lines}");
-    assert!(lines.contains("left out: 'web3/signal' has no metadata"), "{lines}");
+    assert!(
+        lines.contains("left out: 'web3/signal' has no metadata"),
+        "{lines}"
+    );
     assert!(lines.contains("web1/signal: recording into"), "{lines}");
     let bytes = writer.packet(&event(10));
     good.write_all(&bytes).unwrap();
