@@ -15,6 +15,13 @@ steps() { # of vesper_seq, in order, repeated ones once
 	events "^vesper_step [AC][1-8] domain=$GUEST module=vesper_seq status=0\$" |
 		awk '{ print $2 }' | uniq | tr '\n' ' '
 }
+both_given_back() {
+	local event
+	for event in unshare return; do
+		expect_eq "buffers: $event" \
+			"$(events "^vesper_$event domain=$GUEST module=vesper_seq buffer=cpu" | wc -l)" 2
+	done
+}
 off() {
 	echo 0 >$TRACING/events/vesper/enable
 	unload_all
@@ -42,10 +49,7 @@ echo 0 >$TRACING/trace
 unload vesper_seq
 cat $TRACING/trace >"$VESPER_WORK/trace"
 expect_eq "steps of an unload" "$(steps)" "C1 C2 C3 C5 C6 C7 C8 "
-for event in unshare return; do
-	expect_eq "buffers: $event" \
-		"$(events "^vesper_$event domain=$GUEST module=vesper_seq buffer=cpu" | wc -l)" 2
-done
+both_given_back
 
 echo 0 >$TRACING/trace
 vesper reap "$GUEST/vesper_seq" || fail "cannot reap"
@@ -63,7 +67,4 @@ gone() { ! vesper list "$GUEST" | grep -q ' vesper_seq '; }
 wait_for 20 "it to be gone" gone
 cat $TRACING/trace >"$VESPER_WORK/trace"
 expect_eq "steps of a removal" "$(steps)" "C5 C6 C7 "
-for event in unshare return; do
-	expect_eq "buffers: $event" \
-		"$(events "^vesper_$event domain=$GUEST module=vesper_seq buffer=cpu" | wc -l)" 2
-done
+both_given_back
