@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli;
 use crate::error::{Error, Result};
-use crate::times::median;
+use crate::times::{median, quartiles};
 
 /// A raw line.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -41,8 +41,11 @@ struct Free {
     false_alarms: u64,
     with_probes: Rate,
     without_probes: Rate,
-    /// What the medians differ by, in percent of the one without.
+    /// By how much fewer pages came with the probes, in percent: each round without them is
+    /// compared with the rounds with them that were just before. The median.
     cost_percent: Option<f64>,
+    /// The quartiles of the same, as a machine is not equally fast all the time.
+    cost_quartiles: Option<[f64; 2]>,
 }
 
 fn rate(lines: &[Line], wanted: bool) -> Rate {
@@ -59,6 +62,24 @@ fn rate(lines: &[Line], wanted: bool) -> Rate {
     }
 }
 
+/// Of each stretch with probes and the round without them that follows it, by how many
+/// percent it was less.
+fn costs(lines: &[Line]) -> Vec<f64> {
+    let (mut costs, mut with) = (Vec::new(), Vec::new());
+    for line in lines {
+        let Line::Round { probes, per_second } = line else {
+            continue;
+        };
+        if *probes {
+            with.push(*per_second);
+        } else if let Some(middle) = median(&with) {
+            costs.push((per_second - middle) * 100.0 / per_second);
+            with.clear();
+        }
+    }
+    costs
+}
+
 fn sum(lines: &[Line]) -> Free {
     let (mut minutes, mut false_alarms) = (0.0, 0);
     for line in lines {
@@ -72,17 +93,14 @@ fn sum(lines: &[Line]) -> Free {
             false_alarms += findings + hangs;
         }
     }
-    let (with_probes, without_probes) = (rate(lines, true), rate(lines, false));
-    let cost = |with: f64, without: f64| (without - with) * 100.0 / without;
+    let costs = costs(lines);
     Free {
         minutes,
         false_alarms,
-        cost_percent: with_probes
-            .median_per_second
-            .zip(without_probes.median_per_second)
-            .map(|(with, without)| cost(with, without)),
-        with_probes,
-        without_probes,
+        cost_percent: median(&costs),
+        cost_quartiles: quartiles(&costs),
+        with_probes: rate(lines, true),
+        without_probes: rate(lines, false),
     }
 }
 
@@ -119,19 +137,24 @@ mod tests {
             hangs,
         };
         let free = sum(&[
-            round(false, 100.0),
             round(true, 90.0),
             alarms(0, 0),
-            round(false, 110.0),
-            round(true, 96.0),
-            round(false, 90.0),
+            round(false, 100.0),
+            round(true, 89.0),
+            round(true, 99.0),
+            round(true, 95.0),
+            round(false, 100.0),
+            round(true, 45.0),
             alarms(2, 1),
+            round(false, 50.0),
         ]);
         assert_eq!((free.minutes, free.false_alarms), (5.0, 3));
-        assert_eq!(free.with_probes.median_per_second, Some(93.0));
+        assert_eq!(free.with_probes.median_per_second, Some(90.0));
         assert_eq!(free.without_probes.median_per_second, Some(100.0));
-        assert_eq!(free.without_probes.least_per_second, Some(90.0));
-        assert_eq!(free.cost_percent, Some(7.0));
+        assert_eq!(free.without_probes.least_per_second, Some(50.0));
+        // 10, 5, 10: a machine that is half as fast later on makes no cost.
+        assert_eq!(free.cost_percent, Some(10.0));
+        assert_eq!(free.cost_quartiles, Some([7.5, 10.0]));
     }
 
     #[test]

@@ -92,6 +92,19 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// The first and the third quartile, between two values in proportion.
+pub fn quartiles(values: &[f64]) -> Option<[f64; 2]> {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    let last = values.len().checked_sub(1)?;
+    let at = |part: f64| {
+        let place = part * last as f64;
+        let (below, above) = (place.floor() as usize, place.ceil() as usize);
+        values[below] + (values[above] - values[below]) * place.fract()
+    };
+    Some([at(0.25), at(0.75)])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +126,13 @@ mod tests {
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 9.0, 2.0]), Some(3.0));
+    }
+
+    #[test]
+    fn quartiles_lie_between_values() {
+        assert_eq!(quartiles(&[]), None);
+        assert_eq!(quartiles(&[3.0]), Some([3.0, 3.0]));
+        assert_eq!(quartiles(&[9.0, 1.0, 3.0]), Some([2.0, 6.0]));
     }
 
     #[test]
