@@ -61,13 +61,24 @@ int qemu_plugin_num_vcpus(void);
 extern PLUGIN_SYMBOL int qemu_plugin_version;
 PLUGIN_SYMBOL int qemu_plugin_install(unsigned long id, const void *info, int argc, char **argv);
 
-/* Of the one argument that the plugins here take, output=FILE: that; else it is said. */
+/* The value of an argument NAME=VALUE, with NAME= in prefix; if there is none, that is said. */
+static inline const char *plugin_argument(const char *plugin, const char *prefix, int argc,
+					  char **argv)
+{
+	for (int i = 0; i < argc; i++) {
+		if (!strncmp(argv[i], prefix, strlen(prefix)))
+			return argv[i] + strlen(prefix);
+	}
+	fprintf(stderr, "%s: wants %s...\n", plugin, prefix);
+	return NULL;
+}
+
+/* Of the argument output=FILE: a copy of that; else it is said. */
 static inline char *plugin_output(const char *plugin, int argc, char **argv)
 {
-	if (argc == 1 && !strncmp(argv[0], "output=", 7))
-		return strdup(argv[0] + 7);
-	fprintf(stderr, "%s: wants output=FILE\n", plugin);
-	return NULL;
+	const char *output = plugin_argument(plugin, "output=", argc, argv);
+
+	return output ? strdup(output) : NULL;
 }
 
 #endif
