@@ -247,16 +247,23 @@ impl Operator {
     }
 
     /// The domain and the module that a request names, if the guest can be asked at all.
-    fn target(&self, domain: &[u8; NAME_LEN], module: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
+    fn target(
+        &self,
+        domain: &[u8; NAME_LEN],
+        module: &[u8; NAME_LEN],
+    ) -> Result<(Arc<Domain>, u64)> {
         abi::name(module).ok_or(EINVAL)?;
         self.ready(domain)
     }
 
-    /// The domain of that name, if its guest can be asked anything.
-    fn ready(&self, domain: &[u8; NAME_LEN]) -> Result<Arc<Domain>> {
+    /// The domain of that name, if its guest can be asked anything, and how many drivers have gone
+    /// away before the one that is there.
+    fn ready(&self, domain: &[u8; NAME_LEN]) -> Result<(Arc<Domain>, u64)> {
         let domain = self.host.find(domain)?;
+        // Before the state: a driver that goes in between is noticed.
+        let gone = domain.desk().lock().loader.gone();
         match domain.state() {
-            bindings::VESPER_DOMAIN_READY => Ok(domain),
+            bindings::VESPER_DOMAIN_READY => Ok((domain, gone)),
             bindings::VESPER_DOMAIN_DEAD => Err(ENODEV),
             _ => Err(ENOTCONN),
         }
@@ -273,7 +280,7 @@ impl Operator {
         if it.params_len > bindings::VIRTIO_VESPER_MAX_PARAMS {
             return Err(EINVAL);
         }
-        let domain = self.target(&it.domain, &it.module)?;
+        let (domain, gone) = self.target(&it.domain, &it.module)?;
         domain.step(c"A1", &it.module, &Ok(()));
         let image = image(&it);
         domain.step(c"A2", &it.module, &image);
@@ -282,9 +289,7 @@ impl Operator {
         let desk = domain.desk();
         let id = {
             let mut inner = desk.lock();
-            if inner.closed() {
-                return Err(EPIPE);
-            }
+            inner.still(gone)?;
             inner.loader.load(&it.module, image, answer)?
         };
         domain.changed();
@@ -300,15 +305,13 @@ impl Operator {
         if it.flags != 0 || it.reserved != [0; 4] {
             return Err(EINVAL);
         }
-        let domain = self.target(&it.domain, &it.module)?;
+        let (domain, gone) = self.target(&it.domain, &it.module)?;
         domain.step(c"C1", &it.module, &Ok(()));
         let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
         let desk = domain.desk();
         let id = {
             let mut inner = desk.lock();
-            if inner.closed() {
-                return Err(EPIPE);
-            }
+            inner.still(gone)?;
             let result = inner.loader.unload(&it.module, answer);
             domain.step(c"C2", &it.module, &result);
             result?
@@ -329,7 +332,7 @@ impl Operator {
             return Err(EINVAL);
         }
         pattern::pattern(&it.pattern).ok_or(EINVAL)?;
-        let domain = self.ready(&it.domain)?;
+        let (domain, gone) = self.ready(&it.domain)?;
         if !domain.shares() {
             return Err(EOPNOTSUPP);
         }
@@ -341,9 +344,7 @@ impl Operator {
         let answer = KBox::new(Outcome::none(), GFP_KERNEL_ACCOUNT)?;
         let id = {
             let mut inner = domain.desk().lock();
-            if inner.closed() {
-                return Err(EPIPE);
-            }
+            inner.still(gone)?;
             inner.loader.share(share, answer)?
         };
         let outcome = wait(&domain, id, it.timeout_ms)?;
@@ -440,7 +441,7 @@ fn module_entries(domain: &Domain) -> Result<KVVec<bindings::vesper_module>> {
     domain.dir().for_each(|facts| {
         if let Some(entry) = entries
             .iter_mut()
-            .find(|e| e.name == facts.name && facts.channels != 0)
+            .find(|e| facts.channels != 0 && e.name == facts.name)
         {
             entry.channels = facts.channels as u32;
             return Ok(());

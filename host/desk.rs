@@ -138,9 +138,13 @@ impl Inner {
         self.broken || !self.returns.is_empty() || self.loader.ready()
     }
 
-    /// Says whether the VMM is gone.
-    pub(crate) fn closed(&self) -> bool {
-        self.closed
+    /// Says whether a request can still be made that was begun when drivers had gone away `gone`
+    /// times. `EPIPE` if the VMM is gone, or the driver that it was begun for.
+    pub(crate) fn still(&self, gone: u64) -> Result {
+        match self.closed || self.loader.gone() != gone {
+            true => Err(EPIPE),
+            false => Ok(()),
+        }
     }
 }
 
@@ -237,7 +241,9 @@ impl Desk {
             return;
         }
         inner.broken = true;
+        inner.loader.cut_off();
         drop(inner);
+        self.operators.notify_all();
         self.notify_vmm();
     }
 

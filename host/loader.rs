@@ -122,6 +122,8 @@ pub(crate) struct Loader {
     credits: u32,
     size: u32,
     strays: u64,
+    /// How often a driver went away, or was not listened to any more.
+    gone: u64,
 }
 
 /// One message for the guest: a head, and for a part of an image its bytes.
@@ -183,7 +185,14 @@ impl Loader {
             credits: 0,
             size: 0,
             strays: 0,
+            gone: 0,
         }
+    }
+
+    /// How often a driver went away, or was not listened to any more: what was begun for one is not
+    /// for the next.
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone
     }
 
     /// The guest has posted `count` more buffers of `size` bytes. `EINVAL`.
@@ -425,10 +434,16 @@ impl Loader {
 
     /// The guest, or its driver, went away: nothing sent will be answered, nothing is loaded.
     pub(crate) fn guest_gone(&mut self) {
-        self.credits = 0;
-        self.cancels.clear();
         self.modules.clear();
         self.shares.clear();
+        self.cut_off();
+    }
+
+    /// The guest is not listened to any more: nothing sent will be answered.
+    pub(crate) fn cut_off(&mut self) {
+        self.gone = self.gone.wrapping_add(1);
+        self.credits = 0;
+        self.cancels.clear();
         self.requests.retain(|r| !r.orphan);
         for request in self.requests.iter_mut() {
             if request.stage != Stage::Done {

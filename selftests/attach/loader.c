@@ -199,6 +199,50 @@ int test_load_abandoned(void)
 	return KSFT_PASS;
 }
 
+/* Requests that are too late: the driver goes while they are copied in, or is not heard any more. */
+int test_load_late(void)
+{
+	__u8 image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
+	struct vesper_module modules[4];
+	struct vesper_event event;
+	struct request r;
+	struct trap trap;
+	struct setup s;
+	struct vmm vmm;
+	int ret;
+
+	ret = trap_init(&trap);
+	if (ret)
+		return ret;
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	start_load(&r, "late", trap.mem, PAGE, "", 0);
+	usleep(300000);
+	CHECK(!vmm_notice(&vmm, VESPER_NOTICE_RESET, 0));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK(!vmm_post(&vmm, 10, 4096));
+	CHECK(!trap_release(&trap));
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, EPIPE);
+	CHECK_EQ(list_modules(modules, 4), 0);
+	CHECK_ERR(vmm_event(&vmm, &event, msg, sizeof(msg), 100), ETIME);
+	vmm_close(&vmm);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+
+	if (setup(&s))
+		return KSFT_FAIL;
+	CHECK(!vmm_post(&s.vmm, 10, 4096));
+	start_load(&r, "more", image, sizeof(image), "", 0);
+	CHECK(loader_message(&s.vmm, VIRTIO_VESPER_L_LOAD, msg, sizeof(msg),
+			     NULL) >= 0);
+	s.ring.index->produced += N_SUBBUFS + 1;
+	CHECK_ERR(vmm_notify(&s.vmm, s.channel, 1), EPROTO);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, EPIPE);
+	teardown(&s);
+	return KSFT_PASS;
+}
+
 static void on_signal(int nr)
 {
 	(void)nr;
