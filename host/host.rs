@@ -185,15 +185,25 @@ impl Host {
         self.changes.note();
     }
 
-    /// Has the oldest dead domains thrown away, if there are too many.
+    /// Has the oldest dead domains thrown away, if there are too many: those of the name of which
+    /// there are most, so that a guest that dies again and again takes no other's place.
     pub(crate) fn trim(&self) {
         loop {
             let domains = self.domains.lock();
-            let dead = |d: &&Arc<Domain>| d.is_kept();
-            if domains.iter().filter(dead).count() <= self.limits.max_dead {
+            let dead = || domains.iter().filter(|d| d.is_kept());
+            if dead().count() <= self.limits.max_dead {
                 return;
             }
-            let Some(oldest) = domains.iter().find(dead).cloned() else {
+            let of_name = |d: &Domain| dead().filter(|other| other.name() == d.name()).count();
+            // In the order in which they died; of equals the first.
+            let mut most: Option<(usize, &Arc<Domain>)> = None;
+            for domain in dead() {
+                let count = of_name(domain);
+                if most.is_none_or(|(before, _)| count > before) {
+                    most = Some((count, domain));
+                }
+            }
+            let Some(oldest) = most.map(|(_, domain)| domain.clone()) else {
                 return;
             };
             drop(domains);

@@ -100,3 +100,32 @@ int test_dead_limit(void)
 	}
 	return KSFT_PASS;
 }
+
+/* Who dies again and again takes no other's place. */
+int test_dead_name(void)
+{
+	struct vesper_domain domain;
+	struct setup s;
+	char name[VESPER_NAME_LEN];
+	int left = 0;
+
+	for (int i = 0; i < 1 + DEAD + EXTRA; i++) {
+		if (setup_with(&s, i ? DOMAIN : DOMAIN "-first", 0, SUBBUF,
+			       N_SUBBUFS))
+			return KSFT_FAIL;
+		CHECK_EQ(ring_write_numbered(&s.ring, 10, 100), 10);
+		vmm_close(&s.vmm);
+		ring_free(&s.ring);
+	}
+	CHECK_EQ(count_domain(DOMAIN "-first", &domain), 1);
+	CHECK(reap(DOMAIN "-first", NULL) > 0);
+	for (int i = 0; i <= DEAD + EXTRA; i++) {
+		snprintf(name, sizeof(name), i ? DOMAIN "@%d" : DOMAIN, i);
+		if (count_domain(name, &domain)) {
+			CHECK(reap(name, NULL) > 0);
+			left++;
+		}
+	}
+	CHECK_EQ(left, DEAD - 1);
+	return KSFT_PASS;
+}
