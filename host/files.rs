@@ -46,6 +46,9 @@ use kernel::{
 mod metadata;
 pub(crate) use metadata::Metadata;
 
+/// Most directories of a domain in which there is metadata and nothing else.
+const MAX_IDLE_TEXTS: usize = 16;
+
 /// Directory of a domain.
 #[pin_data]
 pub(crate) struct DomainDir {
@@ -209,10 +212,7 @@ impl DomainDir {
         let text = abi::name(name).ok_or(EINVAL)?;
         let mut modules = self.modules.lock();
         let modules = &mut *modules;
-        // Nobody has come for the text of what others have read, and they will not be many.
-        modules
-            .list
-            .retain(|m| m.channels != 0 || !m.files.is_empty());
+        modules.forget_oldest_texts();
         let mut found = None;
         for (at, module) in modules.list.iter_mut().enumerate() {
             if module.name != *name || module.renamed {
@@ -348,6 +348,19 @@ impl DomainDir {
 }
 
 impl Modules {
+    /// Removes directories in which there is but the text of what was read, the oldest first, if
+    /// they are too many: it may be that nobody ever comes for it.
+    fn forget_oldest_texts(&mut self) {
+        let idle = |m: &Module| m.channels == 0 && m.files.is_empty();
+        let idlers = self.list.iter().filter(|m| idle(m)).count();
+        let mut excess = idlers.saturating_sub(MAX_IDLE_TEXTS);
+        self.list.retain(|m| {
+            let goes = excess != 0 && idle(m);
+            excess = excess.saturating_sub(usize::from(goes));
+            !goes
+        });
+    }
+
     /// Removes the directories that nobody needs. Nothing opened in them takes `modules`, so the
     /// lock may be held.
     fn sweep(&mut self) {

@@ -52,6 +52,10 @@ pub(crate) use self::{
     },
 };
 
+/// Most buffers that are kept of a domain, however small: each has files, and is looked at when
+/// others come and go.
+const MAX_KEPT_BUFFERS: usize = 4096;
+
 /// A channel that is open in the guest.
 struct Channel {
     id: u32,
@@ -371,18 +375,20 @@ impl Listener {
         self.buffers.get(at).cloned()
     }
 
-    /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes.
-    /// Returns how many.
+    /// Has the oldest buffers thrown away until what is kept of the others fits `limit` bytes, and
+    /// they are no more than [`MAX_KEPT_BUFFERS`]. Returns how many.
     pub(crate) fn trim(&self, limit: usize) -> usize {
         let mut kept = self.kept_bytes();
+        let mut count = self.buffers.iter().filter(|b| b.kept_bytes() != 0).count();
         let mut reaped = 0usize;
         for buffer in self.buffers.iter() {
-            if kept <= limit {
+            if kept <= limit && count <= MAX_KEPT_BUFFERS {
                 break;
             }
             let bytes = buffer.kept_bytes();
             if buffer.reap() {
                 kept = kept.saturating_sub(bytes);
+                count = count.saturating_sub(usize::from(bytes != 0));
                 reaped = reaped.wrapping_add(1);
             }
         }
