@@ -120,6 +120,11 @@ int vesper_helper_inode_lock(struct inode *inode)
 	return inode_lock_killable(inode);
 }
 
+bool vesper_helper_inode_trylock(struct inode *inode)
+{
+	return inode_trylock(inode);
+}
+
 void vesper_helper_inode_unlock(struct inode *inode)
 {
 	inode_unlock(inode);

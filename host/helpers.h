@@ -27,6 +27,7 @@ void vesper_helper_put_page(struct page *page);
 bool vesper_helper_try_unaccount(struct mm_struct *mm, unsigned long pages);
 bool vesper_helper_mapped_file(unsigned long addr);
 int vesper_helper_inode_lock(struct inode *inode);
+bool vesper_helper_inode_trylock(struct inode *inode);
 void vesper_helper_inode_unlock(struct inode *inode);
 struct inode *vesper_helper_dentry_inode(struct dentry *dentry);
 struct inode *vesper_helper_file_inode(struct file *file);

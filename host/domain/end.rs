@@ -124,7 +124,7 @@ impl Domain {
             if !buffer.wait_returned(&mut left) {
                 warn_limited!("{}: a reader keeps guest memory\n", Name(&self.name));
                 for buffer in self.control.lock().buffers() {
-                    buffer.forget_index();
+                    buffer.leave_index();
                 }
                 return;
             }
@@ -230,8 +230,8 @@ impl Domain {
                 };
                 let kept = buffer.kept_bytes();
                 if wanted(&buffer) && buffer.reap() {
-                    // The memory goes when no reader is at it any more, the file at once.
-                    buffer.remove();
+                    // At once, unless a reader is at it.
+                    buffer.remove_reaped();
                     bytes = bytes.saturating_add(kept as u64);
                     found = true;
                 }

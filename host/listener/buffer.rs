@@ -509,15 +509,19 @@ impl Owner for Buffer {
         }
         let mut done = 0usize;
         while done < len {
-            let unread = this.relay.consumed() != this.relay.produced();
+            let unread = || this.relay.consumed() != this.relay.produced();
+            let before = unread();
             let want = len.saturating_sub(done).min(CHUNK);
             let got = file.read_some(want);
             done = done.saturating_add(got);
-            if got == 0 && unread && done == 0 {
+            // Unless somebody passed over it meanwhile.
+            if done == 0 && before && unread() {
                 this.settle();
                 return Err(EFAULT);
             }
-            if got < want || kernel::current!().signal_pending() {
+            // The worker that is to give the pages back waits for this.
+            let going = this.source.lock().detached();
+            if got < want || going || kernel::current!().signal_pending() {
                 break;
             }
         }

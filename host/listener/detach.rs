@@ -31,7 +31,10 @@ use crate::{
         PACKET_LEN, //
     },
     sys::{
-        inode::InodeGuard,
+        inode::{
+            Inode,
+            InodeGuard, //
+        },
         pages::{
             Map,
             PageList, //
@@ -104,11 +107,15 @@ impl Buffer {
             return Ok(());
         }
         // From here on it is live, or broken off by a violation.
-        let violation = self.follow(&mut source).err();
+        let followed = self.follow(&mut source);
+        let violation = followed.err();
         let pages = match self.copy(&mut source, why) {
             Ok(pages) => Some(pages),
             Err(err) if matches!(why, Why::Unshare | Why::Again | Why::Panic) => {
                 drop(source);
+                if let Ok(true) = followed {
+                    self.relay.wake();
+                }
                 if let Some(violation) = violation {
                     self.domain.violated(violation);
                 }
@@ -195,6 +202,8 @@ impl Buffer {
         }
         if room < closed {
             source.cut = Some(first.wrapping_add(room as u64));
+        }
+        if room < count {
             warn_limited!(
                 "{}/{}: no memory to keep {} sub-buffers of CPU {}\n",
                 Name(self.domain.name()),
@@ -352,13 +361,34 @@ impl Buffer {
         drained
     }
 
-    /// Removes the file, drained or not. Who has it open can go on reading.
+    /// Removes the file, drained or not. Who has it open can go on reading. Waits for a reader
+    /// that sits in the middle of a copy: so nobody may, or it must be the worker that waits.
     pub(crate) fn remove(&self) {
         self.relay.finalize();
         let mut file = self.file.lock();
         // May wait for an open in progress. Under the lock, because whoever finds it gone may take
         // the directory away.
         *file = None;
+    }
+
+    /// Removes the file of what is [reaped](Self::reap), unless a reader sits in the middle of a
+    /// copy, or the pages are still to be given back: then the worker does, which can wait.
+    pub(crate) fn remove_reaped(&self) {
+        self.relay.finalize();
+        let Some(guard) = self.inode.as_ref().and_then(Inode::try_lock) else {
+            return;
+        };
+        let mut source = self.source.lock();
+        let ended = source.ended;
+        if ended {
+            self.throw_away(&mut source, &guard);
+        }
+        drop(source);
+        drop(guard);
+        // With nothing to be read nobody holds that lock for long any more.
+        if ended {
+            self.remove();
+        }
     }
 
     /// Has what is unread thrown away, if no more will come. Returns whether it was to be had.
@@ -374,9 +404,14 @@ impl Buffer {
         true
     }
 
-    /// From here on the index page may be anything's: nothing is written there any more.
-    pub(crate) fn forget_index(&self) {
-        self.source.lock().done = None;
+    /// The memory is about to be the guest's again, though a reader still holds on to it. The last
+    /// that is written to the index page is how far the copy goes, as by [`Self::switch`]: from
+    /// here on it may be anything's.
+    pub(crate) fn leave_index(&self) {
+        let mut source = self.source.lock();
+        if let (Some(done), Some(lent)) = (source.done.take(), &source.lent) {
+            lent.index().set_consumed(done);
+        }
     }
 
     /// Says whether its file is in directory `id`.

@@ -39,8 +39,9 @@ impl Stage {
 impl Buffer {
     /// Reads up to `len` bytes to where the last call left off. It is the caller's turn.
     pub(super) fn read_staged(&self, file: &mut Reader, len: usize) -> Result<usize> {
-        let mut done = 0usize;
-        while done < len {
+        let (mut done, mut empty) = (0usize, 0usize);
+        // A guest that closes one after the other with nothing in it does not keep the reader.
+        while done < len && empty <= self.spec.geometry.n_subbufs() {
             let stage = match self.take_stage() {
                 Ok(Some(stage)) => stage,
                 Ok(None) => break,
@@ -50,6 +51,7 @@ impl Buffer {
             let rest = stage.rest();
             let part = rest.get(..len.saturating_sub(done)).unwrap_or(rest);
             let got = part.len();
+            empty = empty.wrapping_add(usize::from(got == 0));
             // No lock is held: the user's memory may take its time.
             let result = file.put(part);
             let read = match result {
@@ -101,8 +103,11 @@ impl Buffer {
     fn stage(&self, source: &mut Source) -> Result<Option<Stage>> {
         let geometry = self.spec.geometry;
         for _ in 0..TRIES {
-            if let Err(violation) = self.follow(source) {
-                self.domain.violated(violation);
+            match self.follow(source) {
+                // Who waits is not told again of what is taken over here.
+                Ok(true) => self.relay.wake(),
+                Ok(false) => {}
+                Err(violation) => self.domain.violated(violation),
             }
             let (number, end) = (self.relay.consumed(), self.relay.produced());
             if number == end || source.without {

@@ -3,8 +3,10 @@
 //! debugfs directories and files that have file operations of their own.
 //!
 //! Files are made with `debugfs_create_file_unsafe()`: debugfs guards only their opening against
-//! removal, and an open file keeps alive what it needs. That allows mappings, and a reader that is
-//! stuck cannot hold up a removal.
+//! removal, and an open file keeps alive what it needs. That allows mappings, and whoever has a
+//! file open does not hold up its removal. Who holds its inode lock does, as a reader of a relay
+//! file does who sits in the middle of a copy: `simple_recursive_removal()` takes that of each
+//! file.
 //!
 //! C header: [`include/linux/debugfs.h`](srctree/include/linux/debugfs.h)
 
@@ -100,7 +102,8 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        // SAFETY: The dentry is valid; nobody else removes it. Waits for an open in progress only.
+        // SAFETY: The dentry is valid; nobody else removes it. Waits for an open in progress, and
+        // for who has the inode's lock.
         unsafe { bindings::debugfs_remove(self.0.as_ptr()) };
     }
 }

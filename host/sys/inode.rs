@@ -53,6 +53,15 @@ impl Inode {
         }
     }
 
+    /// Takes the lock if that is to be had at once.
+    pub(crate) fn try_lock(&self) -> Option<InodeGuard<'_>> {
+        // SAFETY: We hold a reference.
+        unsafe { bindings::vesper_helper_inode_trylock(self.0.as_ptr()) }.then_some(InodeGuard {
+            inode: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     /// Takes every page out of every mapping of the file, so that each is asked for anew.
     pub(crate) fn zap(&self) {
         // SAFETY: We hold a reference; a length of 0 means to the end of the file.

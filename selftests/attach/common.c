@@ -7,7 +7,12 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/userfaultfd.h>
 
 #include "common.h"
 
@@ -30,6 +35,38 @@ int setup_with(struct setup *s, const char *name, __u32 flags,
 int setup(struct setup *s)
 {
 	return setup_with(s, DOMAIN, 0, SUBBUF, N_SUBBUFS);
+}
+
+int trap_init(struct trap *trap)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	trap->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api))
+		return KSFT_SKIP;
+	trap->mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	reg.range.start = (uintptr_t)trap->mem;
+	reg.range.len = PAGE;
+	return ioctl(trap->uffd, UFFDIO_REGISTER, &reg) ? KSFT_SKIP : KSFT_PASS;
+}
+
+int trap_release(struct trap *trap)
+{
+	struct uffdio_zeropage zero = {
+		.range = { (uintptr_t)trap->mem, PAGE },
+	};
+
+	return ioctl(trap->uffd, UFFDIO_ZEROPAGE, &zero);
+}
+
+long long now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
 }
 
 bool exists(const char *path)

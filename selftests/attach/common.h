@@ -30,6 +30,18 @@ int setup_with(struct setup *s, const char *name, __u32 flags,
 bool drain(void);
 void teardown(struct setup *s);
 
+/* Memory in which every access waits until it is told otherwise. */
+struct trap {
+	int uffd;
+	void *mem;
+};
+
+/* KSFT_SKIP where there is no such thing. */
+int trap_init(struct trap *trap);
+int trap_release(struct trap *trap);
+
+long long now_ms(void);
+
 bool exists(const char *path);
 /* Waits for a worker of the module, for 5 s at most. */
 bool gone(const char *path);
@@ -78,15 +90,18 @@ int test_inherited(void);
 int test_ctf_tail(void);
 int test_load(void);
 int test_load_abandoned(void);
+int test_load_late(void);
 int test_violations(void);
 int test_lists(void);
 int test_signal(void);
 int test_stuck_reader(void);
+int test_stuck_dead(void);
 int test_repeat_unread(void);
 int test_overwrite(void);
 int test_overwrite_race(void);
 int test_reap(void);
 int test_dead_limit(void);
+int test_dead_name(void);
 int test_changes(void);
 int test_storm(void);
 

@@ -7,12 +7,8 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-#include <linux/userfaultfd.h>
 
 #include "common.h"
 
@@ -534,36 +530,6 @@ int test_violations(void)
 	return KSFT_PASS;
 }
 
-/* Memory in which every access waits until it is told otherwise. */
-struct trap {
-	int uffd;
-	void *mem;
-};
-
-static int trap_init(struct trap *trap)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-
-	trap->uffd = syscall(SYS_userfaultfd, O_CLOEXEC);
-	if (trap->uffd < 0 || ioctl(trap->uffd, UFFDIO_API, &api))
-		return KSFT_SKIP;
-	trap->mem = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	reg.range.start = (uintptr_t)trap->mem;
-	reg.range.len = PAGE;
-	return ioctl(trap->uffd, UFFDIO_REGISTER, &reg) ? KSFT_SKIP : KSFT_PASS;
-}
-
-static int trap_release(struct trap *trap)
-{
-	struct uffdio_zeropage zero = {
-		.range = { (uintptr_t)trap->mem, PAGE },
-	};
-
-	return ioctl(trap->uffd, UFFDIO_ZEROPAGE, &zero);
-}
-
 struct stuck {
 	int fd;
 	struct trap trap;
@@ -577,14 +543,6 @@ static void *stuck_thread(void *arg)
 
 	stuck->got = read(stuck->fd, stuck->trap.mem, 100);
 	return NULL;
-}
-
-static long long now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000ll + ts.tv_nsec / 1000000;
 }
 
 /* A reader that is stuck holds up nobody: not a reset, not the guest's return. */
@@ -636,6 +594,55 @@ int test_stuck_reader(void)
 	CHECK_EQ(check_records(bytes, got, 100, 1), 150);
 	close(stuck.fd);
 	teardown(&s);
+	return KSFT_PASS;
+}
+
+/*
+ * The same when the VMM dies: not the VMM, not who throws away what it reads, not who asks
+ * what there is, not the next of the dead.
+ */
+int test_stuck_dead(void)
+{
+	__u8 bytes[SUBBUF];
+	struct vesper_domain domain;
+	struct setup s, next;
+	struct stuck stuck;
+	long long start;
+	int ret;
+
+	ret = trap_init(&stuck.trap);
+	if (ret)
+		return ret;
+	if (setup(&s) || setup_with(&next, DOMAIN "-next", 0, SUBBUF, N_SUBBUFS))
+		return KSFT_FAIL;
+	stuck.fd = open(s.path, O_RDONLY);
+	CHECK(stuck.fd >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 150, 100), 150);
+	CHECK_EQ(ring_write_numbered(&next.ring, 10, 100), 10);
+	pthread_create(&stuck.thread, NULL, stuck_thread, &stuck);
+	usleep(300000);
+
+	start = now_ms();
+	vmm_close(&s.vmm);
+	CHECK(now_ms() - start < 5000);
+	CHECK(reap(DOMAIN, NULL) >= 0);
+	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	CHECK(reap(DOMAIN, MODULE) >= 0);
+	vmm_close(&next.vmm);
+	CHECK(reap(DOMAIN "-next", NULL) > 0);
+	CHECK(gone(DEBUGFS "/" DOMAIN "-next"));
+	CHECK(now_ms() - start < 15000);
+
+	CHECK(!trap_release(&stuck.trap));
+	pthread_join(stuck.thread, NULL);
+	CHECK_EQ(stuck.got, 100);
+	CHECK_EQ(read(stuck.fd, bytes, sizeof(bytes)), 0);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
+	CHECK_EQ(count_domain(DOMAIN, &domain), 0);
+	close(stuck.fd);
+	ring_free(&s.ring);
+	ring_free(&next.ring);
 	return KSFT_PASS;
 }
 
