@@ -3,8 +3,9 @@
  * The heartbeat: a timer on each CPU counts in pages that the host looks at.
  *
  * A CPU that is idle says so, and its timer is not started again when it has
- * run out, so that it is woken once at most. It starts again when the CPU stops
- * being idle. The host may write what it likes into the pages: what is read of
+ * run out. It starts again when the CPU stops being idle, also if that was
+ * because of the timer; then it is stopped when the CPU is idle again, so that
+ * it wakes an idle CPU once at most. The host may write what it likes into the pages: what is read of
  * them is the period, which is bounded here.
  */
 
@@ -33,6 +34,8 @@ struct beat_cpu {
 	u64 beats;
 	bool idle;
 	bool running;
+	/* The timer has ended an idleness. */
+	bool woken;
 };
 
 static DEFINE_PER_CPU(struct beat_cpu, beat_cpus);
@@ -73,6 +76,7 @@ static enum hrtimer_restart beat(struct hrtimer *timer)
 	count(cpu);
 	if (cpu->idle) {
 		cpu->running = false;
+		cpu->woken = true;
 		return HRTIMER_NORESTART;
 	}
 	hrtimer_forward_now(timer, next_period(cpu));
@@ -100,6 +104,11 @@ static void idle_changed(void *data, unsigned int state, unsigned int id)
 	if (state != PWR_EVENT_EXIT) {
 		cpu->idle = true;
 		say(cpu, VIRTIO_VESPER_CPU_IDLE);
+		/* On this CPU, with interrupts off: it is not in the middle of it. */
+		if (cpu->woken && cpu->running &&
+		    hrtimer_try_to_cancel(&cpu->timer) >= 0)
+			cpu->running = false;
+		cpu->woken = false;
 	} else if (cpu->idle) {
 		cpu->idle = false;
 		count(cpu);
@@ -119,6 +128,7 @@ static int come(unsigned int id)
 		      HRTIMER_MODE_REL_PINNED_HARD);
 	local_irq_save(flags);
 	cpu->idle = false;
+	cpu->woken = false;
 	cpu->slot = (struct virtio_vesper_beat *)(head + 1) + id;
 	say(cpu, VIRTIO_VESPER_CPU_RUNNING);
 	start(cpu);
