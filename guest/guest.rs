@@ -258,8 +258,8 @@ impl OnPanic for Guest {
     fn panic(&self) {
         // First, so that there is nothing behind the last words.
         probe::silence();
-        self.foreign.last_words();
         self.beat.panic();
+        self.foreign.last_words();
         self.comm.last_words();
     }
 }
@@ -305,6 +305,8 @@ impl virtio::Driver for Guest {
         if this.listener.flush().is_err() {
             pr_warn_once!("no memory to publish what lies waiting\n");
         }
+        // CPUs stop one after the other from here on, and none of them hangs.
+        this.beat.stop();
         this.comm.hush();
     }
 

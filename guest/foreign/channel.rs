@@ -113,7 +113,18 @@ impl Lane {
 
     /// Tells the index page how much of the open sub-buffer is used, when nobody writes any more.
     fn finish(&self) {
-        let told = self.told.lock();
+        self.finish_by(&self.told.lock());
+    }
+
+    /// The same in a panic, which waits for no lock: who holds it may have been stopped, or be who
+    /// panics.
+    fn last_words(&self) {
+        if let Some(told) = self.told.try_lock() {
+            self.finish_by(&told);
+        }
+    }
+
+    fn finish_by(&self, told: &Told) {
         let state = self.buffer.state();
         if let Some(used) = state.used.filter(|_| state.produced == told.produced) {
             self.index.open(state.produced, used, 0);
@@ -247,7 +258,7 @@ impl Channel {
     /// The same for a kernel that dies, whose other CPUs have been stopped anywhere.
     pub(super) fn last_words(&self) {
         for (_, lane) in self.lanes() {
-            lane.finish();
+            lane.last_words();
         }
     }
 
@@ -258,7 +269,10 @@ impl Channel {
 
     /// Whether it was reset, and is to be shared anew.
     pub(super) fn is_stale(&self) -> bool {
-        self.lanes().any(|(_, lane)| lane.told.lock().stale)
+        self.lanes().any(|(_, lane)| {
+            let told = lane.told.lock();
+            told.stale || lane.buffer.state().produced < told.produced
+        })
     }
 }
 
