@@ -290,8 +290,9 @@ impl Foreign {
         // drops it has called `detaching`.
         unsafe {
             let mut others = KVec::new();
-            let functions: [(_, Handler); 3] = [
+            let functions: [(_, Handler); 4] = [
                 (c"relay_open", Some(opened)),
+                (c"relay_reset", Some(changed)),
                 (c"relay_close", Some(changed)),
                 (c"relay_prepare_cpu", Some(changed)),
             ];

@@ -115,6 +115,7 @@ impl Listener {
 
     /// There is room on the notify queue again. Process context.
     pub(crate) fn room(&self) -> Result {
+        self.comm.room();
         for channel in self.snapshot()? {
             channel.flush_pending(&self.comm);
         }

@@ -136,9 +136,16 @@ fn index(kind: u32, flags: u32, channel: u32, buffer: u32, produced: u64) -> imp
 
 impl Comm {
     /// Tells the host that the index of a buffer has moved. Returns `false` if the queue is full:
-    /// then try again when [`Guest`](crate::guest::Guest) hears from the queue. Any context but
-    /// NMI.
-    pub(crate) fn notify(&self, channel: u32, buffer: u32, produced: u64, urgent: bool) -> bool {
+    /// then try again when [`Guest`](crate::guest::Guest) hears from the queue, see
+    /// [`room`](Self::room); `full` is called before that can be. Any context but NMI.
+    pub(crate) fn notify(
+        &self,
+        channel: u32,
+        buffer: u32,
+        produced: u64,
+        urgent: bool,
+        full: impl FnOnce(),
+    ) -> bool {
         let flags = if urgent {
             bindings::VIRTIO_VESPER_MSG_URGENT
         } else {
@@ -162,6 +169,8 @@ impl Comm {
                 return true;
             };
             let Some(element) = notifier.get() else {
+                // Under the lock: who hears of room takes it before looking for what is left.
+                full();
                 return false;
             };
             notifier.send(element, message.as_bytes());
@@ -176,6 +185,11 @@ impl Comm {
 }
 
 impl Comm {
+    /// There may be room on the queue again: whoever had found none has said so after this.
+    pub(crate) fn room(&self) {
+        drop(self.notify.lock());
+    }
+
     /// Last words: asks the host to look at everything. For a panic: waits for no lock.
     pub(crate) fn last_words(&self) {
         if let Some(mut notifier) = self.notify.try_lock() {

@@ -40,13 +40,10 @@ const RETURN_TIMEOUT_MS: u32 = 30_000;
 /// No channel id: they have 32 bits.
 const NOT_SHARED: u64 = u64::MAX;
 
-/// `flags` of a [`Pending`].
-const WANTED: u32 = 1 << 0;
-const URGENT: u32 = 1 << 1;
-
 /// A notification that found the queue full.
 struct Pending {
-    flags: Atomic<u32>,
+    wanted: Atomic<bool>,
+    urgent: Atomic<bool>,
     produced: Atomic<u64>,
 }
 
@@ -155,7 +152,8 @@ impl Channel {
         for _ in 0..nr_buffers {
             pending.push(
                 Pending {
-                    flags: Atomic::new(0),
+                    wanted: Atomic::new(false),
+                    urgent: Atomic::new(false),
                     produced: Atomic::new(0),
                 },
                 GFP_KERNEL,
@@ -230,7 +228,7 @@ impl Channel {
 
         // Sub-buffers closed before this were nobody's to tell of: have the host look once.
         for pending in &self.pending {
-            pending.flags.store(WANTED, Relaxed);
+            pending.wanted.store(true, Relaxed);
         }
         self.wire.store(u64::from(id), Relaxed);
         self.flush_pending(comm);
@@ -378,8 +376,10 @@ impl Channel {
         };
         pending.produced.store(produced, Relaxed);
         // Marked beforehand: whoever makes room meanwhile must find it.
-        let flags = if urgent { WANTED | URGENT } else { WANTED };
-        pending.flags.store(flags, Relaxed);
+        if urgent {
+            pending.urgent.store(true, Relaxed);
+        }
+        pending.wanted.store(true, Relaxed);
         self.send_pending(comm, buffer, pending);
     }
 
@@ -391,8 +391,7 @@ impl Channel {
     }
 
     fn send_pending(&self, comm: &Comm, buffer: u32, pending: &Pending) {
-        let flags = pending.flags.xchg(0, Full);
-        if flags == 0 {
+        if !pending.wanted.xchg(false, Full) {
             return;
         }
         // Until the message is on its way: see `withdraw`.
@@ -401,12 +400,14 @@ impl Channel {
             return;
         };
         let produced = pending.produced.load(Relaxed);
-        let urgent = flags & URGENT != 0;
-        let sent = comm.notify(id, buffer, produced, urgent);
+        let urgent = pending.urgent.xchg(false, Relaxed);
+        let sent = comm.notify(id, buffer, produced, urgent, || {
+            if urgent {
+                pending.urgent.store(true, Relaxed);
+            }
+            pending.wanted.store(true, Relaxed);
+        });
         trace::notify(id, buffer, produced, urgent, sent);
-        if !sent {
-            pending.flags.store(flags, Relaxed);
-        }
     }
 }
 
