@@ -304,6 +304,16 @@ bool vesper_helper_cpu_online(u32 cpu)
 	return cpu < nr_cpu_ids && cpu_online(cpu);
 }
 
+/*
+ * Not on a CPU that is on its way out: it has run its last irq_work, and the
+ * interrupt for another is lost, so that who waits for it waits for ever.
+ */
+void vesper_helper_irq_work_queue(struct irq_work *work)
+{
+	if (cpu_online(raw_smp_processor_id()))
+		irq_work_queue(work);
+}
+
 void vesper_helper_init_irq_work_hard(struct irq_work *work,
 				      void (*func)(struct irq_work *work))
 {

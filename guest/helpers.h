@@ -27,6 +27,7 @@ u32 vesper_helper_clock_khz(void);
 u64 vesper_helper_clock_now(void);
 bool vesper_helper_cpu_online(u32 cpu);
 const struct virtio_device_id *vesper_helper_id_table(void);
+void vesper_helper_irq_work_queue(struct irq_work *work);
 void vesper_helper_init_irq_work_hard(struct irq_work *work,
 				      void (*func)(struct irq_work *work));
 void vesper_helper_init_work(struct work_struct *work,

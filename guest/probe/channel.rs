@@ -146,10 +146,19 @@ impl Channel {
         self.flush_offline(lock);
     }
 
-    /// Publishes what was left behind by CPUs that went offline. Process context.
+    /// Publishes what was left behind by CPUs that went offline; of those that are back it is seen
+    /// to that it does not wait for ever. Process context.
     pub(crate) fn flush_offline(&self, lock: &HotplugLock) {
         for lane in self.lanes() {
             lane.flush_offline(lock);
+        }
+        if self.lanes().any(|lane| lane.is_astray()) {
+            lock.on_each_cpu(|| {
+                let irq = IrqOff::new();
+                if let Some(lane) = self.lane(&irq) {
+                    Lane::come_back(lane);
+                }
+            });
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::{
     clock,
     sys::{
         cpu::{
+            self,
             Access,
             HotplugLock,
             IrqOff,
@@ -114,6 +115,8 @@ pub(crate) struct Lane {
     hurried: Atomic<bool>,
     /// The time it was set to, in nanoseconds.
     wait_ns: Atomic<u64>,
+    /// It has expired on another CPU, as this one was going.
+    astray: Atomic<bool>,
 }
 
 /// Access to the writer of a lane.
@@ -134,6 +137,7 @@ impl Lane {
             armed: Atomic::new(false),
             hurried: Atomic::new(false),
             wait_ns: Atomic::new(0),
+            astray: Atomic::new(false),
         }
     }
 
@@ -216,6 +220,21 @@ impl Lane {
         }
     }
 
+    /// Says whether the timer has expired on another CPU.
+    pub(crate) fn is_astray(&self) -> bool {
+        self.astray.load(Relaxed)
+    }
+
+    /// Sets the timer anew if it has expired on another CPU, and this one is back. On the lane's
+    /// CPU, with interrupts off.
+    pub(crate) fn come_back(this: &Deferred<Self>) {
+        if this.astray.xchg(false, Relaxed) {
+            this.armed.store(true, Relaxed);
+            this.want_timer.store(true, Relaxed);
+            this.kick();
+        }
+    }
+
     /// Notes addresses whose names the host needs.
     #[inline]
     pub(crate) fn note_symbols(this: &Deferred<Self>, addresses: impl Iterator<Item = u64>) {
@@ -239,7 +258,9 @@ impl Lane {
         len: usize,
     ) -> Option<(Writing<'_>, Room, u64)> {
         let Some(mut access) = this.writer.enter(irq) else {
-            this.lose(Some(&this.counts.nested));
+            // A kprobe may still be hit on a CPU that is on its way out: what it leaves behind
+            // would be nobody's.
+            this.lose(cpu::online(this.cpu).then_some(&this.counts.nested));
             return None;
         };
         let Some(writer) = access.as_mut().filter(|_| !SILENCED.load(Relaxed)) else {
@@ -343,7 +364,8 @@ impl Handler for Lane {
         let irq = IrqOff::new();
         if irq.cpu() != this.cpu {
             // The CPU went offline and its timers with it to another: only process context may
-            // look at the buffer now.
+            // look at the buffer now, or send word to the CPU, should it be back.
+            this.astray.store(true, Relaxed);
             this.outlet.queue();
             return None;
         }

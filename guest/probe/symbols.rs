@@ -85,6 +85,10 @@ impl Symbols {
     /// do. Any context, bounded.
     #[inline]
     pub(crate) fn note(&self, address: u64) -> bool {
+        // That is what a free slot looks like, and has its name without our help.
+        if address == 0 {
+            return false;
+        }
         // The golden ratio spreads neighbours well; the upper bits are the good ones.
         let hash = (address.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize;
         for probe in 0..PROBES {

@@ -53,6 +53,20 @@ impl IrqOff {
         // SAFETY: No requirements, and with interrupts off the answer stays true.
         unsafe { bindings::raw_smp_processor_id() }
     }
+
+    /// Says whether that CPU counts as one: not before it has come, nor when it is on its way out
+    /// and others may already look at what is its own.
+    #[inline]
+    pub(crate) fn online(&self) -> bool {
+        online(self.cpu())
+    }
+}
+
+/// Says whether `cpu` counts as one at this moment.
+#[inline]
+pub(crate) fn online(cpu: u32) -> bool {
+    // SAFETY: No requirements: the helper checks the range.
+    unsafe { bindings::vesper_helper_cpu_online(cpu) }
 }
 
 impl Drop for IrqOff {
@@ -87,8 +101,7 @@ impl HotplugLock {
 
     /// Says whether `cpu` is online; the answer holds as long as the lock does.
     pub(crate) fn online(&self, cpu: u32) -> bool {
-        // SAFETY: No requirements: the helper checks the range.
-        unsafe { bindings::vesper_helper_cpu_online(cpu) }
+        online(cpu)
     }
 
     /// Calls `f` on every online CPU, in hard interrupt context, and waits for it to end there.
@@ -149,10 +162,11 @@ impl<T> Owned<T> {
 
     /// Gets at the value from its own CPU: any context, NMI included.
     ///
-    /// `None` if another context of this CPU is at it, or if this is another CPU.
+    /// `None` if another context of this CPU is at it, if this is another CPU, or one that is not
+    /// [online](IrqOff::online).
     #[inline]
     pub(crate) fn enter(&self, irq: IrqOff) -> Option<Access<'_, T>> {
-        if irq.cpu() != self.cpu || self.busy.load(Relaxed) != 0 {
+        if irq.cpu() != self.cpu || !irq.online() || self.busy.load(Relaxed) != 0 {
             return None;
         }
         // A plain store will do: what can come between it and the load is a context on top of this
@@ -173,8 +187,8 @@ impl<T> Owned<T> {
         if lock.online(self.cpu) || self.busy.cmpxchg(0, 1, Acquire).is_err() {
             return None;
         }
-        // INVARIANT: The CPU does not run as long as `lock` is held, so that `enter` is not called
-        // on it, and the exchange keeps others out.
+        // INVARIANT: As long as `lock` is held the CPU is not online, so that `enter` lets nobody
+        // in, and the exchange keeps others out.
         Some(Access {
             owned: self,
             irq: None,

@@ -73,12 +73,12 @@ impl<T: Handler> Deferred<T> {
     }
 
     /// Has [`Handler::kicked`] called soon, once for all kicks until then. Any context, NMI
-    /// included.
+    /// included. On a CPU that is on its way out nothing comes of it.
     #[inline]
     pub(crate) fn kick(&self) {
         if !self.closed.load(Relaxed) {
             // SAFETY: Set up by `new`, and `drop` waits for it.
-            unsafe { bindings::irq_work_queue(self.work.get()) };
+            unsafe { bindings::vesper_helper_irq_work_queue(self.work.get()) };
         }
     }
 
