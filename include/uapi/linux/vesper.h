@@ -394,7 +394,8 @@ struct vesper_unload {
  * @domain: a dead one, or one whose module is named
  * @module: one that is draining; all zero for the whole domain
  *
- * The files go at once; memory that a reader is at goes when it is done. Errors:
+ * The files go at once; one that a reader is in the middle of goes, with its
+ * memory, when it is done. Errors:
  * ENODEV, ENOENT (no such domain, module), EBUSY (it is live).
  */
 struct vesper_reap {
