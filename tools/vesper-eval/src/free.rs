@@ -23,6 +23,8 @@ enum Line {
         findings: u64,
         hangs: u64,
     },
+    /// The guest really hung, or was reset: nobody got a page. Whether that was found.
+    Hung { found: bool },
 }
 
 /// Requests answered in a second.
@@ -39,6 +41,9 @@ struct Rate {
 struct Free {
     minutes: f64,
     false_alarms: u64,
+    /// How often the guest really hung, or was reset, by itself, and how often that was found.
+    hung: usize,
+    found: usize,
     with_probes: Rate,
     without_probes: Rate,
     /// By how much fewer pages came with the probes, in percent: each round without them is
@@ -93,10 +98,19 @@ fn sum(lines: &[Line]) -> Free {
             false_alarms += findings + hangs;
         }
     }
+    let hung: Vec<bool> = lines
+        .iter()
+        .filter_map(|line| match line {
+            Line::Hung { found } => Some(*found),
+            _ => None,
+        })
+        .collect();
     let costs = costs(lines);
     Free {
         minutes,
         false_alarms,
+        hung: hung.len(),
+        found: hung.iter().filter(|found| **found).count(),
         cost_percent: median(&costs),
         cost_quartiles: quartiles(&costs),
         with_probes: rate(lines, true),
@@ -147,8 +161,11 @@ mod tests {
             round(true, 45.0),
             alarms(2, 1),
             round(false, 50.0),
+            Line::Hung { found: true },
+            Line::Hung { found: false },
         ]);
         assert_eq!((free.minutes, free.false_alarms), (5.0, 3));
+        assert_eq!((free.hung, free.found), (2, 1));
         assert_eq!(free.with_probes.median_per_second, Some(90.0));
         assert_eq!(free.without_probes.median_per_second, Some(100.0));
         assert_eq!(free.without_probes.least_per_second, Some(50.0));
