@@ -56,10 +56,14 @@ impl Inode {
     /// Takes the lock if that is to be had at once.
     pub(crate) fn try_lock(&self) -> Option<InodeGuard<'_>> {
         // SAFETY: We hold a reference.
-        unsafe { bindings::vesper_helper_inode_trylock(self.0.as_ptr()) }.then_some(InodeGuard {
-            inode: self,
-            _not_send: NotThreadSafe,
-        })
+        match unsafe { bindings::vesper_helper_inode_trylock(self.0.as_ptr()) } {
+            true => Some(InodeGuard {
+                inode: self,
+                _not_send: NotThreadSafe,
+            }),
+            // No guard may come to be here, not even to be dropped: that would unlock.
+            false => None,
+        }
     }
 
     /// Takes every page out of every mapping of the file, so that each is asked for anew.
