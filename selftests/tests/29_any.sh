@@ -31,9 +31,12 @@ expect_match "the return" "$(grep ' return: ' <<<"$records")" 'ret=0 ns=[1-9]'
 
 # A tracepoint; text; a kprobe, for registers that only that has.
 # shellcheck disable=SC2016 # $arg2 is the probe's
-vesper load "$GUEST" any at=t:sched_process_exec args='old=$arg2:s32' || fail "a tracepoint"
+vesper load "$GUEST" any at=t:sched_process_exec stack=8 args='old=$arg2:s32' || fail "a tracepoint"
 guest_exec "$GUEST" '/bin/busybox true'
 records=$(recorded)
+note "$(head -n 9 <<<"$records")"
+# It has no caller, which is no reason for the others to have no names.
+expect_match "its stack" "$records" $'caller=\\(none\\) [^\n]*\n(    [^\n]*\n)*    [^ ]*execve'
 expect_match "a tracepoint's argument" "$records" ' pid=([0-9]+) tgid=[^ ]+ comm="[^"]*" at="t:sched_process_exec" [^ ]+ old=([0-9]+)'
 expect_eq "its value" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 

@@ -80,6 +80,21 @@ for cpu in 0 1; do
 		fail "the guest's own reader misses something on CPU $cpu"
 done
 
+# ---- a channel that is reset is shown anew ------------------------------------
+before=$(stat -c %i "$files/trace0")
+in_guest "echo 1 >/sys/kernel/debug/vesper_relaymap/reset"
+anew() { [[ $(stat -c %i "$files/trace0") != "$before" ]]; }
+wait_for 20 "the channel to be shown anew" anew
+trace_disk start /dev/vda
+read_disk 100
+trace_disk stop /dev/vda
+for cpu in 0 1; do
+	guest_copy $cpu >"$VESPER_WORK/guest/vda.blktrace.$cpu"
+	[[ -s $VESPER_WORK/guest/vda.blktrace.$cpu ]] || fail "the guest has no copy of CPU $cpu"
+	cmp "$VESPER_WORK/guest/vda.blktrace.$cpu" "$files/trace$cpu" ||
+		fail "host and guest differ on CPU $cpu, after a reset"
+done
+
 # ---- cat of a whole guest: what has no metadata is left out, with a note ------
 expect_status 1 vesper cat "$GUEST"
 expect_match "nothing that can be shown" "$OUTPUT" "relay.block.vda' has no metadata"

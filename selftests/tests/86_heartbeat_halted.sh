@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # A guest whose CPUs all sit in HLT with interrupts off: their threads sleep like those of an
-# idle guest, and use no time. It is found hung, by what it did not say, and never idle.
+# idle guest, and use no time. It is found hung, by what it did not say, and never idle. One
+# that was halted by its user is not.
 # kernel-log: host 1 hb1: hung: it sleeps, but not for want of work \([12] of 2 CPUs
 . lib/vesper.sh
 . lib/heartbeat.sh
@@ -46,3 +47,13 @@ expect_eq "recoveries" "$(heartbeat recoveries)" "$BACK"
 "$TOP/env/guest-vm" kill hb1
 forgotten() { tail -n 1 $TRACING/trace | grep -q 'vesper_heartbeat: domain=hb1 state=unknown '; }
 wait_for 20 "the end of the watch" forgotten
+
+# A guest that is halted on purpose has said so: nobody waits for its beats.
+own_guest hb2 --smp 2 --mem 320
+trap end EXIT
+heartbeat_setup 500ms 50ms
+guest_exec hb2 "(sleep 0.2; halt -f) >/dev/null 2>&1 &"
+wait_for 60 "the end of the beats" says unknown
+# Ten thresholds, after which one that sleeps would be found.
+sleep 8
+not_accused "a guest that has halted"

@@ -2,7 +2,8 @@
 /*
  * Relay files of others in debugfs, to be mapped: debugfs stands in front of the
  * files that blktrace makes, and lets nobody map those. Here the same buffers have
- * files without that, vesper_relaymap/0, 1, ..., with relay's own operations.
+ * files without that, vesper_relaymap/0, 1, ..., with relay's own operations. Writing a
+ * number to vesper_relaymap/reset resets the channel of the first.
  *
  * insmod vesper_relaymap.ko paths=/sys/kernel/debug/block/vda/trace0,...
  */
@@ -24,6 +25,15 @@ MODULE_PARM_DESC(paths, "Relay files in debugfs");
 
 static struct dentry *dir;
 static struct file *files[MAX_PATHS];
+
+static int relaymap_reset(void *data, u64 value)
+{
+	struct rchan_buf *buf = file_inode(files[0])->i_private;
+
+	relay_reset(buf->chan);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(reset_fops, NULL, relaymap_reset, "%llu\n");
 
 static void relaymap_end(void)
 {
@@ -53,6 +63,8 @@ static int __init relaymap_init(void)
 					   file_inode(files[i])->i_private,
 					   &relay_file_operations);
 	}
+	if (nr_paths)
+		debugfs_create_file("reset", 0200, dir, NULL, &reset_fops);
 	return 0;
 }
 module_init(relaymap_init);
