@@ -5,8 +5,8 @@
  * A CPU that is idle says so, and its timer is not started again when it has
  * run out. It starts again when the CPU stops being idle, also if that was
  * because of the timer; then it is stopped when the CPU is idle again, so that
- * it wakes an idle CPU once at most. The host may write what it likes into the pages: what is read of
- * them is the period, which is bounded here.
+ * it wakes an idle CPU once at most. The host may write what it likes into the
+ * pages: what is read of them is the period, which is bounded here.
  */
 
 #include <linux/cpuhotplug.h>

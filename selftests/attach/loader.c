@@ -199,7 +199,7 @@ int test_load_abandoned(void)
 	return KSFT_PASS;
 }
 
-/* Requests that are too late: the driver goes while they are copied in, or is not heard any more. */
+/* Requests that are too late: the driver goes while they are copied in, or is heard no more. */
 int test_load_late(void)
 {
 	__u8 image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
