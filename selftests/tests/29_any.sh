@@ -36,7 +36,7 @@ guest_exec "$GUEST" '/bin/busybox true'
 records=$(recorded)
 note "$(head -n 9 <<<"$records")"
 # It has no caller, which is no reason for the others to have no names.
-expect_match "its stack" "$records" $'caller=\\(none\\) [^\n]*\n(    [^\n]*\n)*    [^ ]*execve'
+expect_match "its stack" "$records" $'caller=\\(none\\)[^\n]*\n(    [^\n]*\n)*    [^ ]*execve'
 expect_match "a tracepoint's argument" "$records" ' pid=([0-9]+) tgid=[^ ]+ comm="[^"]*" at="t:sched_process_exec" [^ ]+ old=([0-9]+)'
 expect_eq "its value" "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
 
