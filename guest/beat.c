@@ -115,6 +115,9 @@ static void idle_changed(void *data, unsigned int state, unsigned int id)
 		say(cpu, VIRTIO_VESPER_CPU_RUNNING);
 		if (!cpu->running)
 			start(cpu);
+		else if (hrtimer_expires_remaining(&cpu->timer) <= 0)
+			/* Its interrupt is still to come, where idling keeps them off. */
+			cpu->woken = true;
 	}
 }
 
@@ -217,6 +220,15 @@ void vesper_beat_stop(void)
 	tracepoint_synchronize_unregister();
 	cpuhp_remove_state(hotplug_state);
 	WRITE_ONCE(head, NULL);
+}
+
+/*
+ * The machine goes down. The timers stay: to stop them, each CPU would have to run a
+ * thread, and one that does not is no reason not to go down.
+ */
+void vesper_beat_shutdown(void)
+{
+	say_all(VIRTIO_VESPER_BEAT_STOPPED);
 }
 
 /* In a panic, all other CPUs are stopped. */

@@ -13,6 +13,7 @@ struct page;
 void *vesper_beat_alloc(u32 nr_cpus);
 void vesper_beat_free(void *lines);
 struct page *vesper_beat_page(void *lines, u32 page);
+void vesper_beat_shutdown(void);
 void vesper_beat_panic(void);
 int vesper_beat_start(void *lines);
 void vesper_beat_stop(void);

@@ -79,6 +79,12 @@ impl Beat {
         *self.timers.lock() = None;
     }
 
+    /// Tells the host that the machine goes down: CPUs stop one after the other from here on, and
+    /// none of them hangs.
+    pub(crate) fn shutdown(&self) {
+        beat::shutdown();
+    }
+
     /// Says that the kernel panics.
     pub(crate) fn panic(&self) {
         beat::panic();

@@ -305,8 +305,7 @@ impl virtio::Driver for Guest {
         if this.listener.flush().is_err() {
             pr_warn_once!("no memory to publish what lies waiting\n");
         }
-        // CPUs stop one after the other from here on, and none of them hangs.
-        this.beat.stop();
+        this.beat.shutdown();
         this.comm.hush();
     }
 

@@ -270,8 +270,12 @@ impl Channel {
     /// Whether it was reset, and is to be shared anew.
     pub(super) fn is_stale(&self) -> bool {
         self.lanes().any(|(_, lane)| {
-            let told = lane.told.lock();
-            told.stale || lane.buffer.state().produced < told.produced
+            let mut told = lane.told.lock();
+            if lane.buffer.state().produced < told.produced {
+                told.stale = true;
+                lane.index.begun(u64::MAX);
+            }
+            told.stale
         })
     }
 }

@@ -152,7 +152,7 @@ impl Channel {
         for lane in self.lanes() {
             lane.flush_offline(lock);
         }
-        if self.lanes().any(|lane| lane.is_astray()) {
+        if self.lanes().any(|lane| lane.is_astray(lock)) {
             lock.on_each_cpu(|| {
                 let irq = IrqOff::new();
                 if let Some(lane) = self.lane(&irq) {

@@ -220,9 +220,9 @@ impl Lane {
         }
     }
 
-    /// Says whether the timer has expired on another CPU.
-    pub(crate) fn is_astray(&self) -> bool {
-        self.astray.load(Relaxed)
+    /// Says whether the timer has expired on another CPU, and this one is back.
+    pub(crate) fn is_astray(&self, lock: &HotplugLock) -> bool {
+        self.astray.load(Relaxed) && lock.online(self.cpu)
     }
 
     /// Sets the timer anew if it has expired on another CPU, and this one is back. On the lane's

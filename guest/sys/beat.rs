@@ -92,6 +92,12 @@ impl<T> Drop for Timers<T> {
     }
 }
 
+/// Says in the lines that are in use, if any, that no beat is to be expected. Waits for nothing.
+pub(crate) fn shutdown() {
+    // SAFETY: No requirements.
+    unsafe { bindings::vesper_beat_shutdown() };
+}
+
 /// Says in the lines that are in use, if any, that the kernel panics. From a panic notifier.
 pub(crate) fn panic() {
     // SAFETY: No requirements.
