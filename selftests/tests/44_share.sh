@@ -83,7 +83,10 @@ done
 # ---- a channel that is reset is shown anew ------------------------------------
 before=$(stat -c %i "$files/trace0")
 in_guest "echo 1 >/sys/kernel/debug/vesper_relaymap/reset"
-anew() { [[ $(stat -c %i "$files/trace0") != "$before" ]]; }
+anew() {
+	local now
+	now=$(stat -c %i "$files/trace0") && [[ $now != "$before" ]]
+}
 wait_for 20 "the channel to be shown anew" anew
 trace_disk start /dev/vda
 read_disk 100
