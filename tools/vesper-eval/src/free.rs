@@ -67,19 +67,29 @@ fn rate(lines: &[Line], wanted: bool) -> Rate {
     }
 }
 
+/// So many rounds with probes are compared with the one without that follows them.
+const BESIDE: usize = 3;
+
 /// Of each stretch with probes and the round without them that follows it, by how many
 /// percent it was less.
 fn costs(lines: &[Line]) -> Vec<f64> {
     let (mut costs, mut with) = (Vec::new(), Vec::new());
     for line in lines {
-        let Line::Round { probes, per_second } = line else {
-            continue;
-        };
-        if *probes {
-            with.push(*per_second);
-        } else if let Some(middle) = median(&with) {
-            costs.push((per_second - middle) * 100.0 / per_second);
-            with.clear();
+        match line {
+            Line::Round {
+                probes: true,
+                per_second,
+            } => with.push(*per_second),
+            Line::Round { per_second, .. } => {
+                let just_before = &with[with.len().saturating_sub(BESIDE)..];
+                if let Some(middle) = median(just_before) {
+                    costs.push((per_second - middle) * 100.0 / per_second);
+                }
+                with.clear();
+            }
+            // What comes next is of another host VM.
+            Line::Hung { .. } => with.clear(),
+            Line::Alarms { .. } => {}
         }
     }
     costs
