@@ -23,8 +23,31 @@ enum Line {
         findings: u64,
         hangs: u64,
     },
-    /// The guest really hung, or was reset: nobody got a page. Whether that was found.
-    Hung { found: bool },
+    /// Nobody got a page any more: the guest broke by itself. What VESPER saw of it.
+    Broke { seen: Seen },
+}
+
+/// What VESPER says of a guest that answers nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Seen {
+    /// It hangs.
+    Hang,
+    /// It was reset, and is another boot now, or none yet.
+    Restart,
+    /// Nothing of the kind, and it beats.
+    Alive,
+    /// Nothing of the kind, and it does not beat: missed.
+    Nothing,
+}
+
+/// How often a guest broke by itself, by what was seen of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+struct Broke {
+    hang: usize,
+    restart: usize,
+    alive: usize,
+    nothing: usize,
 }
 
 /// Requests answered in a second.
@@ -41,9 +64,7 @@ struct Rate {
 struct Free {
     minutes: f64,
     false_alarms: u64,
-    /// How often the guest really hung, or was reset, by itself, and how often that was found.
-    hung: usize,
-    found: usize,
+    broke: Broke,
     with_probes: Rate,
     without_probes: Rate,
     /// By how much fewer pages came with the probes, in percent: each round without them is
@@ -88,7 +109,7 @@ fn costs(lines: &[Line]) -> Vec<f64> {
                 with.clear();
             }
             // What comes next is of another host VM.
-            Line::Hung { .. } => with.clear(),
+            Line::Broke { .. } => with.clear(),
             Line::Alarms { .. } => {}
         }
     }
@@ -96,31 +117,33 @@ fn costs(lines: &[Line]) -> Vec<f64> {
 }
 
 fn sum(lines: &[Line]) -> Free {
-    let (mut minutes, mut false_alarms) = (0.0, 0);
+    let (mut minutes, mut false_alarms, mut broke) = (0.0, 0, Broke::default());
     for line in lines {
-        if let Line::Alarms {
-            minutes: more,
-            findings,
-            hangs,
-        } = line
-        {
-            minutes += more;
-            false_alarms += findings + hangs;
+        match line {
+            Line::Alarms {
+                minutes: more,
+                findings,
+                hangs,
+            } => {
+                minutes += more;
+                false_alarms += findings + hangs;
+            }
+            Line::Broke { seen: Seen::Hang } => broke.hang += 1,
+            Line::Broke {
+                seen: Seen::Restart,
+            } => broke.restart += 1,
+            Line::Broke { seen: Seen::Alive } => broke.alive += 1,
+            Line::Broke {
+                seen: Seen::Nothing,
+            } => broke.nothing += 1,
+            Line::Round { .. } => {}
         }
     }
-    let hung: Vec<bool> = lines
-        .iter()
-        .filter_map(|line| match line {
-            Line::Hung { found } => Some(*found),
-            _ => None,
-        })
-        .collect();
     let costs = costs(lines);
     Free {
         minutes,
         false_alarms,
-        hung: hung.len(),
-        found: hung.iter().filter(|found| **found).count(),
+        broke,
         cost_percent: median(&costs),
         cost_quartiles: quartiles(&costs),
         with_probes: rate(lines, true),
@@ -171,11 +194,18 @@ mod tests {
             round(true, 45.0),
             alarms(2, 1),
             round(false, 50.0),
-            Line::Hung { found: true },
-            Line::Hung { found: false },
+            Line::Broke { seen: Seen::Hang },
+            Line::Broke {
+                seen: Seen::Nothing,
+            },
         ]);
         assert_eq!((free.minutes, free.false_alarms), (5.0, 3));
-        assert_eq!((free.hung, free.found), (2, 1));
+        let broke = Broke {
+            hang: 1,
+            nothing: 1,
+            ..Broke::default()
+        };
+        assert_eq!(free.broke, broke);
         assert_eq!(free.with_probes.median_per_second, Some(90.0));
         assert_eq!(free.without_probes.median_per_second, Some(100.0));
         assert_eq!(free.without_probes.least_per_second, Some(50.0));
