@@ -18,13 +18,26 @@ session_file() {
 # session_append ACCEL: the words for the kernel command line. no_timer_check: on a
 # machine that is busy an emulated kernel may find its timer too slow, and panic.
 # unknown_nmi_panic: for session_watch. mitigations=off: an emulated processor does not
-# speculate. With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not say
+# speculate. isolcpus: see session_cpus. With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not say
 # that it has.
 session_append() {
 	local words="panic=-1 ignore_loglevel no_timer_check unknown_nmi_panic $APPEND"
 	[[ $1 != tcg* ]] || words+=' mitigations=off'
+	[[ $1 != tcg* ]] || ((CPUS == 1)) || words+=' isolcpus=0'
 	[[ $RELEASE != *-rt-* || $1 != tcg* ]] || words+=' setcpuid=constant_tsc'
 	printf '%s\n' "$words"
+}
+
+# session_cpus ACCEL: how many processors the VM has. QEMU's emulator lets each of them
+# change the word in which the first one keeps whether it is in a guest and may be interrupted
+# (cpu_clear_ignne(), with every XRSTOR): see Documentation/testing.md. So there is one more
+# than is asked for, the first, on which nothing runs by itself, and no guest.
+session_cpus() {
+	[[ $1 != tcg* ]] || ((CPUS == 1)) || {
+		echo $((CPUS + 1))
+		return
+	}
+	echo "$CPUS"
 }
 
 # The options of the VMM by which session_watch reaches it, for boot-*.

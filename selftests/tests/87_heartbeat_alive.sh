@@ -82,12 +82,13 @@ wait_for 20 "a beat" says alive idle
 
 # The guest's only processor has something better to do, and leaves nothing to others.
 SERVER=/sys/kernel/debug/sched/fair_server/cpu1/runtime
+cpus=$(taskset --cpu-list --pid "$pid" | sed 's/.*: //')
 served=$(<$SERVER) || fail "the kernel keeps no time for others"
 fed() {
 	kill "$hog"
 	hog=
 	echo "$served" >$SERVER
-	taskset --all-tasks --cpu-list --pid "0-$(($(nproc) - 1))" "$pid" >/dev/null
+	taskset --all-tasks --cpu-list --pid "$cpus" "$pid" >/dev/null
 }
 taskset --all-tasks --cpu-list --pid 1 "$pid" >/dev/null || fail "the guest does not move"
 echo 0 >$SERVER || fail "the kernel goes on keeping time for others"
