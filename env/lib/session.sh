@@ -18,12 +18,12 @@ session_file() {
 # session_append ACCEL: the words for the kernel command line. no_timer_check: on a
 # machine that is busy an emulated kernel may find its timer too slow, and panic.
 # unknown_nmi_panic: for session_watch. mitigations=off: an emulated processor does not
-# speculate. isolcpus: see session_cpus. With PREEMPT_RT, KVM wants a clock that the emulated processor has, and does not say
-# that it has.
+# speculate. isolcpus: see session_cpus. With PREEMPT_RT, KVM wants a clock that the emulated
+# processor has, and does not say that it has.
 session_append() {
 	local words="panic=-1 ignore_loglevel no_timer_check unknown_nmi_panic $APPEND"
 	[[ $1 != tcg* ]] || words+=' mitigations=off'
-	[[ $1 != tcg* ]] || ((CPUS == 1)) || words+=' isolcpus=0'
+	(($(session_cpus "$1") == CPUS)) || words+=' isolcpus=0'
 	[[ $RELEASE != *-rt-* || $1 != tcg* ]] || words+=' setcpuid=constant_tsc'
 	printf '%s\n' "$words"
 }
@@ -31,13 +31,14 @@ session_append() {
 # session_cpus ACCEL: how many processors the VM has. QEMU's emulator lets each of them
 # change the word in which the first one keeps whether it is in a guest and may be interrupted
 # (cpu_clear_ignne(), with every XRSTOR): see Documentation/testing.md. So there is one more
-# than is asked for, the first, on which nothing runs by itself, and no guest.
+# than is asked for, the first, on which no program runs that does not ask for it, and no guest.
+# A VM with a single one has nobody who could.
 session_cpus() {
-	[[ $1 != tcg* ]] || ((CPUS == 1)) || {
+	if [[ $1 == tcg* ]] && ((CPUS > 1)); then
 		echo $((CPUS + 1))
-		return
-	}
-	echo "$CPUS"
+	else
+		echo "$CPUS"
+	fi
 }
 
 # The options of the VMM by which session_watch reaches it, for boot-*.
