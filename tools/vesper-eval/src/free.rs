@@ -2,6 +2,7 @@
 
 //! The failure-free side: false alarms, and what the probes cost the web server.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 
@@ -28,7 +29,7 @@ enum Line {
 }
 
 /// What VESPER says of a guest that answers nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Seen {
     /// It hangs.
@@ -39,15 +40,6 @@ enum Seen {
     Alive,
     /// Nothing of the kind, and it does not beat: missed.
     Nothing,
-}
-
-/// How often a guest broke by itself, by what was seen of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-struct Broke {
-    hang: usize,
-    restart: usize,
-    alive: usize,
-    nothing: usize,
 }
 
 /// Requests answered in a second.
@@ -64,7 +56,8 @@ struct Rate {
 struct Free {
     minutes: f64,
     false_alarms: u64,
-    broke: Broke,
+    /// How often a guest broke by itself, by what was seen of it.
+    broke: BTreeMap<Seen, usize>,
     with_probes: Rate,
     without_probes: Rate,
     /// By how much fewer pages came with the probes, in percent: each round without them is
@@ -117,7 +110,7 @@ fn costs(lines: &[Line]) -> Vec<f64> {
 }
 
 fn sum(lines: &[Line]) -> Free {
-    let (mut minutes, mut false_alarms, mut broke) = (0.0, 0, Broke::default());
+    let (mut minutes, mut false_alarms, mut broke) = (0.0, 0, BTreeMap::new());
     for line in lines {
         match line {
             Line::Alarms {
@@ -128,14 +121,7 @@ fn sum(lines: &[Line]) -> Free {
                 minutes += more;
                 false_alarms += findings + hangs;
             }
-            Line::Broke { seen: Seen::Hang } => broke.hang += 1,
-            Line::Broke {
-                seen: Seen::Restart,
-            } => broke.restart += 1,
-            Line::Broke { seen: Seen::Alive } => broke.alive += 1,
-            Line::Broke {
-                seen: Seen::Nothing,
-            } => broke.nothing += 1,
+            Line::Broke { seen } => *broke.entry(*seen).or_default() += 1,
             Line::Round { .. } => {}
         }
     }
@@ -200,12 +186,10 @@ mod tests {
             },
         ]);
         assert_eq!((free.minutes, free.false_alarms), (5.0, 3));
-        let broke = Broke {
-            hang: 1,
-            nothing: 1,
-            ..Broke::default()
-        };
-        assert_eq!(free.broke, broke);
+        assert_eq!(
+            free.broke,
+            BTreeMap::from([(Seen::Hang, 1), (Seen::Nothing, 1)])
+        );
         assert_eq!(free.with_probes.median_per_second, Some(90.0));
         assert_eq!(free.without_probes.median_per_second, Some(100.0));
         assert_eq!(free.without_probes.least_per_second, Some(50.0));
