@@ -1,53 +1,55 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The way 'heartbeat': a pair of nodes, each with Heartbeat in it, as Linux-HA had it
-# before there was a cluster resource manager: the one that is alive has the service.
-# hb1 is a guest; hb2, which stands by, has namespaces of the host VM. Sourced behind
-# net.sh.
+# The way 'heartbeat': a pair of guests, each with Heartbeat in it, as Linux-HA had it
+# before there was a cluster resource manager: hb1 has the service, hb2 stands by and
+# takes it over. Sourced behind net.sh.
 
-HB_LOG=$VESPER_WORK/hb2.log
-HB_STAMPED=$VESPER_WORK/hb2-stamped.log
+# Consoles are read as they grow, which over 9p may fail.
+HB_LOG=$VESPER_WORK/heartbeat
+HB_STAMPED=$VESPER_LOG/hb2-stamped.log
 
-heartbeat_guest() { # OWN-ADDRESS PEER-ADDRESS
-	"$TOP/eval/guest" start hb1 none \
+heartbeat_guest() { # NAME OWN-ADDRESS PEER-ADDRESS
+	VESPER_LOG=$HB_LOG "$TOP/eval/guest" start "$1" none \
 		-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
-		-device virtio-9p-pci,fsdev=root,mount_tag=root || fail "hb1 does not start"
-	guest_put hb1 "$TOP/eval/guest-web" /tmp/guest-web
-	guest_put hb1 "$TOP/eval/heartbeat-node" /tmp/heartbeat-node
-	guest_put hb1 "$TOP/eval/guest-heartbeat" /tmp/guest-heartbeat
-	guest_exec hb1 "sh /tmp/guest-heartbeat $1 $2 $SERVICE" || fail "no Heartbeat in hb1"
-	# It starts slowly. The other must not think that it is alone.
-	wait_for 180 "Heartbeat in hb1" grep -q "Local status now set to: 'up'" "$(guest_console hb1)"
+		-device virtio-9p-pci,fsdev=root,mount_tag=root || return 1
+	guest_put "$1" "$TOP/eval/heartbeat-node" /tmp/heartbeat-node &&
+		guest_put "$1" "$TOP/eval/guest-heartbeat" /tmp/guest-heartbeat &&
+		guest_exec "$1" "sh /tmp/guest-heartbeat $2 $3 $SERVICE"
 }
 
-# Each line of its log gets the time when it came; its own clock has no part in it.
-heartbeat_standby() { # OWN-ADDRESS PEER-ADDRESS
-	rm -f "$VESPER_WORK/hb2.ready"
-	: >"$HB_LOG"
-	unshare --net --mount --uts --pid --fork --kill-child --mount-proc \
-		bash "$TOP/eval/heartbeat-standby" "$VESPER_WORK/hb2.ready" "$1" "$2" "$SERVICE" "$HB_LOG" \
-		>"$VESPER_WORK/hb2.out" 2>&1 &
-	STANDBY=$!
-	wait_for 20 "the node that stands by" test -e "$VESPER_WORK/hb2.ready"
-	ip link add hb2 type veth peer name eth0 netns $STANDBY || fail "no link to hb2"
-	ip link set hb2 up master lan
-	tail -n +1 -f --pid=$STANDBY "$HB_LOG" | while read -r line; do
+# Both at once, so that neither thinks that it is alone.
+heartbeat_pair() {
+	local first
+	rm -rf "$HB_LOG"
+	mkdir "$HB_LOG"
+	heartbeat_guest hb1 10.78.0.11 10.78.0.12 &
+	first=$!
+	heartbeat_guest hb2 10.78.0.12 10.78.0.11 || fail "no Heartbeat in hb2"
+	wait "$first" || fail "no Heartbeat in hb1"
+	heartbeat_follow
+}
+
+# Each line of its console gets the time when it came; the guest's clock has no part in it.
+heartbeat_follow() {
+	local console
+	console=$(guest_console hb2)
+	: >"$VESPER_WORK/hb2-stamped"
+	tail -n +1 -f --pid="$("$TOP/env/guest-vm" pid hb2)" "$console" | while read -r line; do
 		printf '%s000 %s\n' "${EPOCHREALTIME/./}" "$line"
-	done | tee "$VESPER_LOG/hb2-stamped.log" >"$HB_STAMPED" &
+	done | tee "$HB_STAMPED" >"$VESPER_WORK/hb2-stamped" &
 	FOLLOWER=$!
 }
 
-heartbeat_line() { grep -q "$1" "$HB_STAMPED"; }
+heartbeat_line() { grep -q "$1" "$VESPER_WORK/hb2-stamped"; }
 heartbeat_noticed() { heartbeat_line 'node hb1: is dead'; }
 
 heartbeat_run() { # FAULT
 	client_start
-	heartbeat_guest 10.78.0.11 10.78.0.12
-	heartbeat_standby 10.78.0.12 10.78.0.11
+	heartbeat_pair
 	wait_for 300 "the page" is_up
 	wait_for 180 "the pair" heartbeat_line 'node hb1.*status active'
-	! heartbeat_line 'evalweb: start' || fail "the node that stands by has the service"
+	! heartbeat_line 'evalweb: start' || fail "the guest that stands by has the service"
 	fault_arm "$1" hb1
 	# Nothing is left to do after the start.
 	sleep 10
@@ -57,7 +59,7 @@ heartbeat_run() { # FAULT
 	{
 		echo "{\"event\":\"fault\",\"at_ns\":$FAULT_AT}"
 		awk '/node hb1: is dead/ { print "{\"event\":\"dead\",\"at_ns\":" $1 "}" }
-			/evalweb: start/ { print "{\"event\":\"start\",\"at_ns\":" $1 "}" }' "$HB_STAMPED"
+			/evalweb: start/ { print "{\"event\":\"start\",\"at_ns\":" $1 "}" }' "$VESPER_WORK/hb2-stamped"
 	} >>"$RUN"
 	client_stop
 	heartbeat_end
@@ -65,9 +67,8 @@ heartbeat_run() { # FAULT
 }
 
 heartbeat_end() {
-	"$TOP/eval/guest" stop hb1
-	# What runs in there ends with it, and it looks at no other signal.
-	kill -KILL "$STANDBY"
-	wait "$STANDBY" "$FOLLOWER" 2>/dev/null
-	STANDBY=
+	local name
+	for name in hb1 hb2; do "$TOP/eval/guest" stop "$name"; done
+	wait "$FOLLOWER"
+	cp "$HB_LOG"/* "$VESPER_LOG"
 }
