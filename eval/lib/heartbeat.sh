@@ -10,9 +10,7 @@ HB_LOG=$VESPER_WORK/heartbeat
 HB_STAMPED=$VESPER_LOG/hb2-stamped.log
 
 heartbeat_guest() { # NAME OWN-ADDRESS PEER-ADDRESS
-	VESPER_LOG=$HB_LOG "$TOP/eval/guest" start "$1" none \
-		-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
-		-device virtio-9p-pci,fsdev=root,mount_tag=root || return 1
+	VESPER_LOG=$HB_LOG WITH_ROOT=1 "$TOP/eval/guest" start "$1" none || return 1
 	guest_put "$1" "$TOP/eval/heartbeat-node" /tmp/heartbeat-node &&
 		guest_put "$1" "$TOP/eval/guest-heartbeat" /tmp/guest-heartbeat &&
 		guest_exec "$1" "sh /tmp/guest-heartbeat $2 $3 $SERVICE"
