@@ -134,8 +134,8 @@ impl WorkItem<FLUSH> for Guest {
     type Pointer = Arc<Self>;
 
     fn run(this: Arc<Self>) {
-        if this.listener.flush().is_err() {
-            pr_warn_once!("no memory to publish what lies waiting\n");
+        if this.listener.catch_up().is_err() {
+            pr_warn_once!("no memory to publish what was held up\n");
         }
     }
 }

@@ -120,11 +120,15 @@ pub(crate) struct Desk {
     pub(crate) operators: CondVar,
     #[pin]
     turn: Turn,
+    /// Most notices that may wait when a loan begins.
+    max_waiting: usize,
 }
 
 /// What lies on the desk.
 pub(crate) struct Inner {
     returns: List<Return>,
+    /// How many these are.
+    waiting: usize,
     broken: bool,
     epoch: u64,
     /// The VMM is gone.
@@ -149,14 +153,20 @@ impl Inner {
 }
 
 impl Desk {
-    /// An empty desk of domain `name`, at which at most `max_requests` loader requests wait.
-    pub(crate) fn new(name: &[u8; NAME_LEN], max_requests: usize) -> impl PinInit<Self> {
+    /// An empty desk of domain `name`, at which at most `max_requests` loader requests wait. No
+    /// loan begins while `max_waiting` notices of others do.
+    pub(crate) fn new(
+        name: &[u8; NAME_LEN],
+        max_requests: usize,
+        max_waiting: usize,
+    ) -> impl PinInit<Self> {
         let name = *name;
         pin_init!(Self {
             name,
             inner <- new_mutex!(
                 Inner {
                     returns: List::new(),
+                    waiting: 0,
                     broken: false,
                     epoch: 0,
                     closed: false,
@@ -168,6 +178,7 @@ impl Desk {
             carrier <- new_mutex!(None, "vesper::carrier"),
             operators <- new_condvar!("vesper::operators"),
             turn <- Turn::new(optional_name!("vesper::turn"), static_lock_class!()),
+            max_waiting,
         })
     }
 
@@ -200,9 +211,16 @@ impl Desk {
         self.lock().ready()
     }
 
-    /// Prepares the notice for a loan that begins now.
+    /// Prepares the notice for a loan that begins now. `ENOSPC`: the VMM does not fetch those of
+    /// loans that are over, each of which takes memory.
     pub(crate) fn notice(&self, cookie: u64) -> Result<ListArc<Return>> {
-        let epoch = self.lock().epoch;
+        let epoch = {
+            let inner = self.lock();
+            if inner.waiting >= self.max_waiting {
+                return Err(ENOSPC);
+            }
+            inner.epoch
+        };
         ListArc::pin_init(
             try_pin_init!(Return {
                 links <- ListLinks::new(),
@@ -225,8 +243,17 @@ impl Desk {
             return;
         }
         inner.returns.push_back(notice);
+        inner.waiting = inner.waiting.saturating_add(1);
         drop(inner);
         self.notify_vmm();
+    }
+
+    /// A reader has made room in a buffer that was full: what waits in the guest for that need wait
+    /// no longer. Can be called under any lock but a leaf.
+    pub(crate) fn made_room(&self) {
+        if self.lock().loader.flush() {
+            self.notify_vmm();
+        }
     }
 
     /// How often the device was reset.
@@ -258,6 +285,7 @@ impl Desk {
         inner.epoch = inner.epoch.wrapping_add(1);
         inner.broken = false;
         let returns = core::mem::take(&mut inner.returns);
+        inner.waiting = 0;
         inner.loader.guest_gone();
         drop(inner);
         drop(returns);
@@ -295,6 +323,7 @@ impl Desk {
     fn deliver(&self, out: &mut impl Out) -> Result<Option<usize>> {
         let mut inner = self.lock();
         if let Some(notice) = inner.returns.pop_front() {
+            inner.waiting = inner.waiting.saturating_sub(1);
             drop(inner);
             let done = put(out, VESPER_EVENT_RETURN, notice.cookie, &[], &[]);
             if done.is_err() {
@@ -303,6 +332,7 @@ impl Desk {
                 let mut inner = self.lock();
                 if notice.epoch == inner.epoch {
                     inner.returns.push_front(notice);
+                    inner.waiting = inner.waiting.saturating_add(1);
                 }
             }
             return done.map(Some);

@@ -19,12 +19,14 @@ use crate::{
     listener::{
         Buffer,
         Listener,
-        Quota, //
+        Quota,
+        Tally, //
     },
     message::Hello,
     sys::{
         account::Accounts,
         pid::Pid,
+        time::Losses,
         trace, //
     },
 };
@@ -37,6 +39,7 @@ use kernel::{
         Arc,
         Mutex, //
     },
+    task::Kuid,
     workqueue::{
         Queue,
         Work, //
@@ -74,12 +77,15 @@ pub(crate) struct Domain {
     name: [u8; NAME_LEN],
     /// Process that attached; none if it is this kernel.
     vmm: Option<Pid>,
+    /// Whose process that is.
+    user: Kuid,
     dir: Arc<DomainDir>,
     quota: Arc<Quota>,
     /// What may be lent for the heartbeat, which is not a matter of buffers.
     beat_quota: Arc<Quota>,
     heartbeat: Arc<Heartbeat>,
     accounts: Arc<Accounts>,
+    losses: Losses,
     /// What was kept is being thrown away.
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
@@ -116,11 +122,13 @@ impl Domain {
                 host: host.clone(),
                 name: *name,
                 vmm,
+                user: Kuid::current_euid(),
                 dir,
                 quota: Quota::new(limits.max_lent_pages)?,
                 beat_quota: Quota::new(heartbeat::max_pages())?,
                 heartbeat,
                 accounts: Accounts::new(host.late().clone())?,
+                losses: Losses::new(),
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
@@ -136,11 +144,26 @@ impl Domain {
                     },
                     "vesper::info"
                 ),
-                desk <- Desk::new(name, limits.max_requests),
+                desk <- Desk::new(name, limits.max_requests, limits.max_lent_pages),
                 work <- new_work!("vesper::domain"),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// User whose process attached.
+    pub(crate) fn user(&self) -> Kuid {
+        self.user
+    }
+
+    /// The brake for messages that records of it are lost.
+    pub(crate) fn losses(&self) -> &Losses {
+        &self.losses
+    }
+
+    /// What counts the pages kept of all domains.
+    pub(crate) fn kept(&self) -> &Arc<Tally> {
+        self.host.kept()
     }
 
     /// Its name, terminated.

@@ -442,12 +442,14 @@ impl ChannelPlace {
         let entry = relay_file::create(owner, &name, &module.entry)?;
         let inode = entry.inode()?;
         module.files.push(listed, GFP_KERNEL_ACCOUNT)?;
+        let metadata = module.metadata.as_ref().map(|(_, text)| text.clone());
         Ok((
             FilePlace {
                 entries: Some([entry, produced, consumed]),
                 name,
                 dir: self.dir.clone(),
                 id: self.id,
+                metadata,
             },
             inode,
         ))
@@ -462,23 +464,36 @@ impl Drop for ChannelPlace {
 }
 
 /// Directory of a relay file.
-pub(crate) struct FileDirectory(Arc<DomainDir>, u64);
+pub(crate) struct FileDirectory {
+    dir: Arc<DomainDir>,
+    id: u64,
+    /// What was there when the file was made.
+    metadata: Option<Arc<Metadata>>,
+}
 
 impl FileDirectory {
     /// The name it has now.
     pub(crate) fn label(&self) -> Option<[u8; NAME_LEN]> {
-        let modules = self.0.modules.lock();
-        let module = modules.list.iter().find(|m| m.id == self.1)?;
+        let modules = self.dir.modules.lock();
+        let module = modules.list.iter().find(|m| m.id == self.id)?;
         Some(module.label)
     }
 
     /// Says that a file in it outlives its channel, with something to be read.
     pub(crate) fn outlive(&self) {
-        let modules = self.0.modules.lock();
-        if let Some(module) = modules.list.iter().find(|m| m.id == self.1) {
+        let modules = self.dir.modules.lock();
+        if let Some(module) = modules.list.iter().find(|m| m.id == self.id) {
             if let Some((_, text)) = &module.metadata {
-                text.need(&self.0, self.1);
+                text.need(&self.dir, self.id);
             }
+        }
+    }
+
+    /// Says that such a file is being opened, and so takes none of the locks under which files are
+    /// removed.
+    pub(crate) fn opened_late(&self) {
+        if let Some(text) = &self.metadata {
+            text.need_again(&self.dir, self.id);
         }
     }
 }
@@ -490,6 +505,7 @@ pub(crate) struct FilePlace {
     name: CString,
     dir: Arc<DomainDir>,
     id: u64,
+    metadata: Option<Arc<Metadata>>,
 }
 
 impl FilePlace {
@@ -500,7 +516,11 @@ impl FilePlace {
 
     /// The directory in which it is.
     pub(crate) fn directory(&self) -> FileDirectory {
-        FileDirectory(self.dir.clone(), self.id)
+        FileDirectory {
+            dir: self.dir.clone(),
+            id: self.id,
+            metadata: self.metadata.clone(),
+        }
     }
 }
 

@@ -178,6 +178,14 @@ bool vesper_helper_ratelimit(void)
 	return __ratelimit(&rs);
 }
 
+/* Another one for what says that records are lost. */
+bool vesper_helper_ratelimit_losses(void)
+{
+	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 100);
+
+	return __ratelimit(&rs);
+}
+
 u64 vesper_helper_real_ns(void)
 {
 	return ktime_get_real_ns();

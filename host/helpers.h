@@ -38,6 +38,7 @@ void vesper_helper_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set,
 				vm_flags_t clear);
 struct workqueue_struct *vesper_helper_alloc_workqueue(void);
 bool vesper_helper_ratelimit(void);
+bool vesper_helper_ratelimit_losses(void);
 u64 vesper_helper_real_ns(void);
 struct pid *vesper_helper_get_tgid(void);
 

@@ -19,6 +19,7 @@ use crate::{
         Bell,
         Settings, //
     },
+    listener::Tally,
     sys::{
         debugfs::Entry,
         pid::Pid,
@@ -48,6 +49,8 @@ pub(crate) struct Limits {
     pub(crate) max_lent_pages: usize,
     /// Bytes kept of a domain for its readers, metadata included.
     pub(crate) max_kept_bytes: usize,
+    /// Bytes kept of all domains.
+    pub(crate) max_kept_total: usize,
     /// Domains without a VMM.
     pub(crate) max_dead: usize,
     /// Loader requests of a domain.
@@ -71,7 +74,23 @@ pub(crate) struct Host {
     queue: OwnedQueue,
     /// For what is late to be taken back from the accounts of those who lend.
     late: Arc<OwnedQueue>,
+    kept: Arc<Tally>,
     root: Entry,
+}
+
+/// The first of those whose rank none exceeds.
+fn first_of_most<'a, T, R: PartialOrd>(
+    all: impl Iterator<Item = &'a T>,
+    rank: impl Fn(&T) -> R,
+) -> Option<&'a T> {
+    let mut most: Option<(R, &T)> = None;
+    for one in all {
+        let its = rank(one);
+        if most.as_ref().is_none_or(|(before, _)| its > *before) {
+            most = Some((its, one));
+        }
+    }
+    most.map(|(_, one)| one)
 }
 
 impl Host {
@@ -85,6 +104,7 @@ impl Host {
                 bell <- Bell::new(),
                 queue: OwnedQueue::new()?,
                 late: Arc::new(OwnedQueue::new()?, GFP_KERNEL)?,
+                kept: Tally::new()?,
                 root: files::root()?,
             }? Error),
             GFP_KERNEL,
@@ -114,6 +134,11 @@ impl Host {
     /// Where the accounts of those who lend may wait for them.
     pub(crate) fn late(&self) -> &Arc<OwnedQueue> {
         &self.late
+    }
+
+    /// What counts the pages kept of all domains.
+    pub(crate) fn kept(&self) -> &Arc<Tally> {
+        &self.kept
     }
 
     /// Makes a domain for the calling VMM. `EINVAL`: the name; `EEXIST`: attached already;
@@ -185,8 +210,9 @@ impl Host {
         self.changes.note();
     }
 
-    /// Has the oldest dead domains thrown away, if there are too many: those of the name of which
-    /// there are most, so that a guest that dies again and again takes no other's place.
+    /// Has the oldest dead domains thrown away, if there are too many: of the user who has most of
+    /// them, those of the name of which there are most, so that neither a user nor a guest that
+    /// dies again and again takes another's place.
     pub(crate) fn trim(&self) {
         loop {
             let domains = self.domains.lock();
@@ -194,20 +220,60 @@ impl Host {
             if dead().count() <= self.limits.max_dead {
                 return;
             }
-            let of_name = |d: &Domain| dead().filter(|other| other.name() == d.name()).count();
-            // In the order in which they died; of equals the first.
-            let mut most: Option<(usize, &Arc<Domain>)> = None;
-            for domain in dead() {
-                let count = of_name(domain);
-                if most.is_none_or(|(before, _)| count > before) {
-                    most = Some((count, domain));
-                }
-            }
-            let Some(oldest) = most.map(|(_, domain)| domain.clone()) else {
+            let rank = |d: &Arc<Domain>| {
+                let of_user = || dead().filter(|other| other.user() == d.user());
+                let of_name = of_user().filter(|other| other.name() == d.name());
+                (of_user().count(), of_name.count())
+            };
+            // In the order in which they died.
+            let Some(oldest) = first_of_most(dead(), rank).cloned() else {
                 return;
             };
             drop(domains);
-            oldest.make_room();
+            oldest.make_room("too many guests are gone");
+        }
+    }
+
+    /// Has some of what is kept thrown away, if it is more than may be kept of all domains: of the
+    /// user of whose guests most is kept, first that of the guest which is gone for the longest.
+    pub(crate) fn trim_kept(&self) {
+        let limit = self.limits.max_kept_total;
+        // What is being thrown away counts here, and not below.
+        while self.kept.bytes() > limit {
+            let domains = self.domains.lock();
+            let sum = |sum: u64, d: &Arc<Domain>| sum.saturating_add(d.kept_bytes());
+            let all = domains.iter().fold(0, sum);
+            let excess = all.saturating_sub(limit as u64);
+            if excess == 0 {
+                return;
+            }
+            let of_user = |d: &Arc<Domain>| {
+                let same = domains.iter().filter(|other| other.user() == d.user());
+                same.fold(0, sum)
+            };
+            let rank = |d: &Arc<Domain>| (of_user(d), d.is_kept() && d.kept_bytes() != 0);
+            let Some(chosen) = first_of_most(domains.iter(), rank) else {
+                return;
+            };
+            // Of those that are alive the one with most.
+            let of_chosen = domains.iter().filter(|d| d.user() == chosen.user());
+            let chosen = match rank(chosen) {
+                (_, true) => chosen.clone(),
+                (_, false) => match first_of_most(of_chosen, |d| d.kept_bytes()) {
+                    Some(domain) => domain.clone(),
+                    None => return,
+                },
+            };
+            drop(domains);
+            let before = chosen.kept_bytes();
+            if chosen.is_kept() {
+                chosen.make_room("limit on what is kept of all guests");
+            } else {
+                chosen.trim_to(before.saturating_sub(excess) as usize);
+            }
+            if chosen.kept_bytes() >= before {
+                return;
+            }
         }
     }
 

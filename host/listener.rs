@@ -44,6 +44,7 @@ pub(crate) use self::{
         Violation, //
     },
     detach::Why,
+    kept::Tally,
     loan::{
         Collecting,
         Lent,

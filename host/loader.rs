@@ -122,6 +122,8 @@ pub(crate) struct Loader {
     credits: u32,
     size: u32,
     strays: u64,
+    /// A reader has made room in a buffer that was full, and the guest has not been told.
+    flush: bool,
     /// How often a driver went away, or was not listened to any more.
     gone: u64,
 }
@@ -138,6 +140,7 @@ pub(crate) struct Piece {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Cancel,
+    Flush,
     Announce,
     Data,
     Unload,
@@ -185,6 +188,7 @@ impl Loader {
             credits: 0,
             size: 0,
             strays: 0,
+            flush: false,
             gone: 0,
         }
     }
@@ -211,6 +215,12 @@ impl Loader {
         };
         self.credits = credits;
         Ok(())
+    }
+
+    /// Has the guest told that there is room in a buffer that was full. Returns whether that is
+    /// news to be given out.
+    pub(crate) fn flush(&mut self) -> bool {
+        !core::mem::replace(&mut self.flush, true)
     }
 
     /// Asks for `image` to be loaded as `module`. `EBUSY`: too many requests; `EEXIST`.
@@ -275,7 +285,8 @@ impl Loader {
     /// Says whether there is a message that may be given out.
     pub(crate) fn ready(&self) -> bool {
         self.credits != 0
-            && (!self.cancels.is_empty()
+            && (self.flush
+                || !self.cancels.is_empty()
                 || self
                     .requests
                     .iter()
@@ -286,6 +297,9 @@ impl Loader {
     pub(crate) fn next_piece(&self) -> Option<Piece> {
         if self.credits == 0 {
             return None;
+        }
+        if self.flush {
+            return Some(Piece::new(Kind::Flush, 0, &message::flush()));
         }
         if let Some(&id) = self.cancels.first() {
             return Some(Piece::new(Kind::Cancel, id, &message::cancel(id)));
@@ -326,6 +340,10 @@ impl Loader {
     /// whether that is to be unloaded.
     pub(crate) fn sent(&mut self, piece: &Piece) -> Option<([u8; NAME_LEN], bool)> {
         self.credits = self.credits.saturating_sub(1);
+        if piece.kind == Kind::Flush {
+            self.flush = false;
+            return None;
+        }
         if piece.kind == Kind::Cancel {
             self.cancels.retain(|&mut id| id != piece.id);
             return None;
@@ -443,6 +461,7 @@ impl Loader {
     pub(crate) fn cut_off(&mut self) {
         self.gone = self.gone.wrapping_add(1);
         self.credits = 0;
+        self.flush = false;
         self.cancels.clear();
         self.requests.retain(|r| !r.orphan);
         for request in self.requests.iter_mut() {

@@ -510,6 +510,13 @@ pub(crate) fn cancel(id: u32) -> [u8; BARE_LEN] {
     out
 }
 
+/// Says that a reader has made room, for what lies waiting because there was none.
+pub(crate) fn flush() -> [u8; BARE_LEN] {
+    let mut out = [0; BARE_LEN];
+    put_head(&mut out, raw::VIRTIO_VESPER_L_FLUSH, 0);
+    out
+}
+
 /// Where the host writes in the head of a sub-buffer that a dead guest left open, see
 /// [`close_packet`].
 pub(crate) const PACKET_LEN: usize = size_of::<raw::virtio_vesper_packet>();

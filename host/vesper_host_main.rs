@@ -75,6 +75,10 @@ module! {
             default: 256,
             description: "MiB kept of a guest for readers after the guest gave them back",
         },
+        max_kept_total_mib: u32 {
+            default: 1024,
+            description: "MiB kept so of all guests",
+        },
         max_dead: u32 {
             default: 16,
             description: "guests that are gone of which unread data is kept",
@@ -120,6 +124,7 @@ impl kernel::Module for VesperHost {
             max_buffer_pages: module_parameters::max_buffer_pages.get() as usize,
             max_lent_pages: module_parameters::max_lent_pages.get() as usize,
             max_kept_bytes: (module_parameters::max_kept_mib.get() as usize) << 20,
+            max_kept_total: (module_parameters::max_kept_total_mib.get() as usize) << 20,
             max_dead: module_parameters::max_dead.get() as usize,
             max_requests: module_parameters::max_requests.get() as usize,
             heartbeat: Settings {

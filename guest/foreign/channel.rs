@@ -299,6 +299,8 @@ impl Source for Channel {
 
     /// What is open is its writer's to close.
     fn flush(&self) {}
+
+    fn catch_up(&self) {}
 }
 
 /// A channel that is shown, and what tells the host of it.

@@ -52,7 +52,11 @@ pub(crate) trait Source: Send + Sync {
     /// Returns how many bytes it copied; 0 where the text ends. A section only ever grows.
     fn metadata(&self, section: u32, from: usize, text: &mut [u8]) -> usize;
 
-    /// The host asks for what lies waiting: closes the open sub-buffer of every buffer that has
-    /// records in it.
+    /// Closes the open sub-buffer of every buffer that has records in it: the channel is about to be
+    /// taken from the host, or the machine to end.
     fn flush(&self);
+
+    /// The host has read a full lap of some buffer: closes the open sub-buffers that could not be
+    /// closed in time for want of room.
+    fn catch_up(&self);
 }

@@ -146,6 +146,19 @@ impl Channel {
         self.flush_offline(lock);
     }
 
+    /// The host has made room: publishes what was held up for want of it. Process context.
+    pub(crate) fn catch_up(&self, lock: &HotplugLock) {
+        // No CPU is interrupted for nothing.
+        if self.lanes().any(|lane| lane.is_held_up()) {
+            lock.on_each_cpu(|| {
+                let irq = IrqOff::new();
+                if let Some(lane) = self.lane(&irq) {
+                    lane.catch_up();
+                }
+            });
+        }
+    }
+
     /// Publishes what was left behind by CPUs that went offline; of those that are back it is seen
     /// to that it does not wait for ever. Process context.
     pub(crate) fn flush_offline(&self, lock: &HotplugLock) {

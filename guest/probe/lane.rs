@@ -115,6 +115,8 @@ pub(crate) struct Lane {
     hurried: Atomic<bool>,
     /// The time it was set to, in nanoseconds.
     wait_ns: Atomic<u64>,
+    /// It has expired, and the host had a full lap to read.
+    held_up: Atomic<bool>,
     /// It has expired on another CPU, as this one was going.
     astray: Atomic<bool>,
 }
@@ -137,6 +139,7 @@ impl Lane {
             armed: Atomic::new(false),
             hurried: Atomic::new(false),
             wait_ns: Atomic::new(0),
+            held_up: Atomic::new(false),
             astray: Atomic::new(false),
         }
     }
@@ -204,7 +207,23 @@ impl Lane {
         !waiting
     }
 
-    /// The same for a CPU that is offline. Process context.
+    /// Says whether records wait longer than they should, as the host had a full lap to read.
+    pub(crate) fn is_held_up(&self) -> bool {
+        self.held_up.load(Relaxed)
+    }
+
+    /// The host has made room: publishes what was held up. On the lane's own CPU, in a hard
+    /// interrupt.
+    pub(crate) fn catch_up(&self) {
+        if self.is_held_up() && self.flush_here(Switch::IfFree) {
+            // What comes next waits its own time, and not the rest of a long one.
+            self.held_up.store(false, Relaxed);
+            self.hurried.store(false, Relaxed);
+            self.armed.store(false, Relaxed);
+        }
+    }
+
+    /// What [`Lane::flush_here`] does, for a CPU that is offline. Process context.
     pub(crate) fn flush_offline(&self, lock: &HotplugLock) {
         let Some(mut access) = self.writer.enter_offline(lock) else {
             return;
@@ -370,11 +389,13 @@ impl Handler for Lane {
             return None;
         }
         drop(irq);
-        if this.flush_here(Switch::IfFree) {
+        let published = this.flush_here(Switch::IfFree);
+        this.held_up.store(!published, Relaxed);
+        if published {
             return None;
         }
         // The host has a lap to read. Ask again, ever more rarely: an idle CPU is not to be woken
-        // ten times a second for a reader who never comes.
+        // ten times a second for a reader who never comes. One who comes has the host say so.
         let most = this.outlet.switch_ns.saturating_mul(MAX_WAIT);
         let ns = this.wait_ns.load(Relaxed).saturating_mul(2).min(most);
         this.wait_ns.store(ns, Relaxed);

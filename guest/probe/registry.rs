@@ -148,7 +148,13 @@ pub(crate) fn flush(store: &Store) {
     with(store, |channel, lock| channel.flush(lock));
 }
 
-/// The same for CPUs that are offline.
+/// Publishes what was held up, in the channel that lends `store`, until the host made room.
+/// Process context.
+pub(crate) fn catch_up(store: &Store) {
+    with(store, |channel, lock| channel.catch_up(lock));
+}
+
+/// Publishes what lies waiting, for CPUs that are offline.
 pub(crate) fn flush_offline(store: &Store) {
     with(store, |channel, lock| channel.flush_offline(lock));
 }

@@ -134,6 +134,10 @@ impl Source for Store {
     fn flush(&self) {
         registry::flush(self);
     }
+
+    fn catch_up(&self) {
+        registry::catch_up(self);
+    }
 }
 
 /// The name in a field of a [`Description`].

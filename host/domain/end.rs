@@ -15,7 +15,10 @@ use crate::{
     },
     sys::{
         mm_watch::Gone,
-        time::warn_limited,
+        time::{
+            warn_limited,
+            warn_lost, //
+        },
         trace, //
     },
 };
@@ -198,10 +201,17 @@ impl Domain {
             true => 0,
             false => self.host.limits().max_kept_bytes,
         };
+        self.trim_to(limit);
+        self.host.trim_kept();
+    }
+
+    /// Has the oldest of what is kept thrown away, beyond `limit` bytes.
+    pub(crate) fn trim_to(&self, limit: usize) {
         let limit = limit.saturating_sub(self.dir.kept_text());
         let reaped = self.control.lock().trim(limit);
         if reaped != 0 {
-            warn_limited!(
+            warn_lost!(
+                self.losses,
                 "{}: dropped unread data of {} buffers: limit on what is kept\n",
                 Name(&self.name),
                 reaped
@@ -244,13 +254,16 @@ impl Domain {
         }
     }
 
-    /// Has all that is kept of a dead domain thrown away to make room for others.
-    pub(crate) fn make_room(&self) {
+    /// Has all that is kept of a dead domain thrown away to make room for others; `why` goes into
+    /// the log.
+    pub(crate) fn make_room(&self, why: &str) {
         let bytes = self.reap_all();
-        warn_limited!(
-            "{}: dropped {} unread bytes: too many guests are gone\n",
+        warn_lost!(
+            self.losses,
+            "{}: dropped {} unread bytes: {}\n",
             Name(&self.label()),
-            bytes
+            bytes,
+            why
         );
     }
 

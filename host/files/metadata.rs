@@ -36,6 +36,10 @@ struct Inner {
     sections: [KVVec<u8>; SECTIONS],
     /// Somebody has read all of it.
     read: bool,
+    /// Something outlived its channel that cannot be understood without this.
+    outlived: bool,
+    /// Somebody has read all of it since.
+    read_since: bool,
 }
 
 impl Metadata {
@@ -47,6 +51,8 @@ impl Metadata {
                     Inner {
                         sections: [const { KVVec::new() }; SECTIONS],
                         read: false,
+                        outlived: false,
+                        read_since: false,
                     },
                     "vesper::metadata"
                 ),
@@ -69,15 +75,35 @@ impl Metadata {
         }
         section.extend_from_slice(text, GFP_KERNEL_ACCOUNT)?;
         inner.read = false;
+        inner.read_since = false;
         Ok(())
     }
 
     /// Without this text what is left to be read in module directory `id` of `dir` cannot be
     /// understood: unless it has been read already, the directory waits for that, too.
     pub(crate) fn need(&self, dir: &Arc<DomainDir>, id: u64) {
-        if !self.inner.lock().read {
+        let read = {
+            let mut inner = self.inner.lock();
+            inner.outlived = true;
+            inner.read
+        };
+        if !read {
             *self.needed_by.lock() = Some((dir.clone(), id));
         }
+    }
+
+    /// Somebody begins to read in module directory `id` of `dir`. Who comes after the channel has
+    /// gone need not be the one who has read this before. Can be called while a file is being
+    /// opened.
+    pub(super) fn need_again(&self, dir: &Arc<DomainDir>, id: u64) {
+        {
+            let mut inner = self.inner.lock();
+            if !inner.outlived || inner.read_since {
+                return;
+            }
+            inner.read = false;
+        }
+        *self.needed_by.lock() = Some((dir.clone(), id));
     }
 
     /// Says whether the directory waits for this to be read.
@@ -119,7 +145,10 @@ impl Text for Metadata {
             room[..len].copy_from_slice(&rest[..len]);
             done = done.wrapping_add(len);
         }
-        inner.read |= done == 0 && !out.is_empty();
+        if done == 0 && !out.is_empty() {
+            inner.read = true;
+            inner.read_since = inner.outlived;
+        }
         done
     }
 

@@ -29,7 +29,10 @@ use crate::{
         VIRTIO_VESPER_CHAN_OVERWRITE, //
     },
     domain::Domain,
-    files::FilePlace,
+    files::{
+        FileDirectory,
+        FilePlace, //
+    },
     later::EPROTO,
     sys::{
         completion::Completion,
@@ -161,6 +164,8 @@ pub(super) struct Source {
     pub(super) done: Option<u64>,
     /// Tell the VMM when the pages are given back.
     pub(super) tell: bool,
+    /// The guest had no room for a further sub-buffer, so that what it has open had to wait.
+    full: bool,
     /// No more will come.
     pub(super) ended: bool,
     /// Records dropped in the guest, when last seen.
@@ -198,6 +203,8 @@ pub(crate) struct Buffer {
     #[pin]
     pub(super) file: Mutex<Option<FilePlace>>,
     pub(super) inode: SetOnce<Inode>,
+    /// Where the file is, or was.
+    directory: SetOnce<FileDirectory>,
     /// Done when nothing refers to guest memory any more.
     #[pin]
     pub(super) returned: Completion,
@@ -248,6 +255,7 @@ impl Buffer {
                         pinned: false,
                         done: None,
                         tell: false,
+                        full: false,
                         ended: false,
                         lost: 0,
                         lapped: 0,
@@ -263,6 +271,7 @@ impl Buffer {
                 ),
                 file <- new_mutex!(None, "vesper::file"),
                 inode: SetOnce::new(),
+                directory: SetOnce::new(),
                 returned <- Completion::new(),
                 work <- new_work!("vesper::buffer"),
             }? Error),
@@ -280,6 +289,7 @@ impl Buffer {
     /// Takes the file, which has just appeared.
     pub(crate) fn show(&self, file: FilePlace, inode: Inode) {
         self.inode.populate(inode);
+        self.directory.populate(file.directory());
         *self.file.lock() = Some(file);
         self.trace(BufferEvent::Share);
     }
@@ -364,6 +374,8 @@ impl Buffer {
             self.relay.set_padding(slot, padding as usize);
         }
         self.relay.set_produced(produced);
+        let unread = produced.wrapping_sub(self.relay.consumed());
+        source.full |= lap > 1 && unread.saturating_add(1) >= lap;
         if self.spec.overwrites() {
             // One may be being written over now.
             self.pass_over(source, produced.min(self.spec.oldest(index)));
@@ -387,14 +399,24 @@ impl Buffer {
 
     /// Tells the guest how far readers are, and has the file removed once all is read.
     pub(super) fn settle(self: ArcBorrow<'_, Self>) {
-        let source = self.source.lock();
+        let mut source = self.source.lock();
+        let mut made_room = false;
         if source.live {
+            let consumed = self.relay.consumed();
             if let Some(lent) = &source.lent {
-                lent.index().set_consumed(self.relay.consumed());
+                lent.index().set_consumed(consumed);
+            }
+            // With the last of the lap: as long as there is more, its reader has no need to wait.
+            if source.full && consumed == self.relay.produced() {
+                source.full = false;
+                made_room = !self.spec.overwrites();
             }
         }
         let drained = self.drained(&source);
         drop(source);
+        if made_room {
+            self.domain.desk().made_room();
+        }
         if drained {
             self.relay.finalize();
             self.queue();
@@ -492,6 +514,18 @@ impl Buffer {
 impl Owner for Buffer {
     fn relay(&self) -> &Relay {
         &self.relay
+    }
+
+    fn opened(this: ArcBorrow<'_, Self>) {
+        let outlived = {
+            let source = this.source.lock();
+            source.ended && !source.reap
+        };
+        if outlived {
+            if let Some(directory) = this.directory.as_ref() {
+                directory.opened_late();
+            }
+        }
     }
 
     fn read(this: ArcBorrow<'_, Self>, file: &mut Reader, len: usize) -> Result<usize> {

@@ -39,7 +39,7 @@ use crate::{
             Map,
             PageList, //
         },
-        time::warn_limited,
+        time::warn_lost,
         trace::BufferEvent, //
     },
 };
@@ -129,7 +129,8 @@ impl Buffer {
             // The guest will write over them: what is unread is lost.
             Err(_) => {
                 let unread = self.relay.produced().wrapping_sub(self.relay.consumed());
-                warn_limited!(
+                warn_lost!(
+                self.domain.losses(),
                     "{}/{}: no memory to keep what is unread: {} sub-buffers of CPU {}, and the open one\n",
                     Name(self.domain.name()),
                     Name(&self.spec.module),
@@ -174,18 +175,19 @@ impl Buffer {
         };
         let closed = end.wrapping_sub(first) as usize;
         let count = closed.wrapping_add(usize::from(tail.is_some()));
-        let (kept, pages, room) = match Kept::new(geometry, first, count, why.takes_part()) {
-            Ok(made) => made,
-            Err(err) => {
-                if why == Why::Death {
-                    // Nobody else will write there any more, so the packet is closed in place.
-                    source.tail = tail
-                        .as_ref()
-                        .and_then(|t| self.close(lent, lent.data(), end, t).ok());
+        let (kept, pages, room) =
+            match Kept::new(geometry, first, count, why.takes_part(), self.domain.kept()) {
+                Ok(made) => made,
+                Err(err) => {
+                    if why == Why::Death {
+                        // Nobody else will write there any more, so the packet is closed in place.
+                        source.tail = tail
+                            .as_ref()
+                            .and_then(|t| self.close(lent, lent.data(), end, t).ok());
+                    }
+                    return Err(err);
                 }
-                return Err(err);
-            }
-        };
+            };
         for i in 0..closed.min(room) {
             let slot = geometry.slot(first.wrapping_add(i as u64));
             let len = geometry
@@ -204,7 +206,8 @@ impl Buffer {
             source.cut = Some(first.wrapping_add(room as u64));
         }
         if room < count {
-            warn_limited!(
+            warn_lost!(
+                self.domain.losses(),
                 "{}/{}: no memory to keep {} sub-buffers of CPU {}\n",
                 Name(self.domain.name()),
                 Name(&self.spec.module),

@@ -16,8 +16,30 @@ use crate::{
 use core::ptr::NonNull;
 use kernel::{
     alloc::flags::__GFP_NOWARN,
-    prelude::*, //
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc,
+    },
 };
+
+/// Pages of copies, of all domains.
+pub(crate) struct Tally(Atomic<usize>);
+
+impl Tally {
+    /// None yet.
+    pub(crate) fn new() -> Result<Arc<Self>> {
+        Ok(Arc::new(Self(Atomic::new(0)), GFP_KERNEL)?)
+    }
+
+    /// Bytes in them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.load(Relaxed).saturating_mul(PAGE_SIZE)
+    }
+}
 
 /// Memory of the shape of a buffer in which only some sub-buffers have pages of their own; all
 /// others show one page of zeros.
@@ -26,18 +48,20 @@ pub(crate) struct Kept {
     map: Map,
     pages: KVVec<OwnPage>,
     _blank: OwnPage,
+    tally: Arc<Tally>,
 }
 
 impl Kept {
     /// Allocates room for `count` sub-buffers from number `first` on, or for fewer if `partial`.
     /// Returns also the pages in the order of the buffer and for how many sub-buffers there is
-    /// room. Not accounted to the VMM, whose own limit must not decide what of its trace survives.
+    /// room. Counted in `tally`, and not accounted to the VMM, whose own limit must not decide what of its trace survives.
     /// `ENOMEM` before the OOM killer would have to find the pages.
     pub(crate) fn new(
         geometry: Geometry,
         first: u64,
         count: usize,
         partial: bool,
+        tally: &Arc<Tally>,
     ) -> Result<(Self, PageList, usize)> {
         let per_subbuf = geometry.subbuf_size() / PAGE_SIZE;
         let n_subbufs = geometry.n_subbufs();
@@ -75,11 +99,13 @@ impl Kept {
             }
         }
         let map = Map::new(&list)?;
+        tally.0.fetch_add(pages.len(), Relaxed);
         Ok((
             Self {
                 map,
                 pages,
                 _blank: blank,
+                tally: tally.clone(),
             },
             list,
             room,
@@ -99,5 +125,11 @@ impl Kept {
     /// Bytes it takes.
     pub(crate) fn bytes(&self) -> usize {
         self.pages.len().wrapping_mul(PAGE_SIZE)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.tally.0.fetch_sub(self.pages.len(), Relaxed);
     }
 }

@@ -51,6 +51,9 @@ pub(crate) trait Owner: Send + Sync + Sized + 'static {
     /// The channel.
     fn relay(&self) -> &Relay;
 
+    /// Called when the file was opened. The entry is not removed before this returns.
+    fn opened(this: ArcBorrow<'_, Self>);
+
     /// Reads up to `len` bytes through `file`.
     fn read(this: ArcBorrow<'_, Self>, file: &mut Reader, len: usize) -> Result<usize>;
 
@@ -158,6 +161,7 @@ impl<T: Owner> Vtable<T> {
         // SAFETY: relay's open finds its buffer in `i_private`.
         let ret = unsafe { open(inode, file) };
         if ret == 0 {
+            T::opened(owner.as_arc_borrow());
             // The file's reference, given back by `release`.
             let _ = Arc::into_raw(owner);
         }

@@ -98,7 +98,8 @@ struct vesper_event {
  * @n_subbufs: sub-buffers in the buffer of each CPU, 0 for 8. Urgent records
  *	       take a sub-buffer each when the host is slow.
  * @switch_ms: milliseconds that an ordinary record waits at most before the
- *	       host is told of it, 0 for 100
+ *	       host is told of it, as long as there is a free sub-buffer; 0 for
+ *	       100
  *
  * Nothing of it is used after vesper_channel_open() has returned.
  */

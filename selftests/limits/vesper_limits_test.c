@@ -7,6 +7,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 #define MAX_REQUESTS	2
 #define MAX_DEAD	2
 #define MAX_KEPT	1048576	/* bytes, of a domain */
+#define MAX_KEPT_TOTAL	2097152
 
 static int test_domains(void)
 {
@@ -222,6 +224,95 @@ static int test_image(void)
 	return KSFT_PASS;
 }
 
+/* Attaches as @uid; from then on root does what is to be done. */
+static int open_as(uid_t uid, struct vmm *vmm, const char *name)
+{
+	int ret;
+
+	if (seteuid(uid))
+		return -1;
+	/* The node stays root's. */
+	setfsuid(0);
+	ret = vmm_open(vmm, name);
+	return seteuid(0) ? -1 : ret;
+}
+
+static int leave_one(uid_t uid, const char *name)
+{
+	struct ring ring;
+	struct vmm vmm;
+	__u32 id;
+
+	CHECK(!open_as(uid, &vmm, name));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK_EQ(vmm_open_channel(&vmm, "m", "c", 0, PAGE, 4, 1, &id), 0);
+	CHECK(!ring_init(&ring, &vmm, id, 0, PAGE, 4, false));
+	CHECK_EQ(ring_share(&ring), 0);
+	CHECK_EQ(ring_write_numbered(&ring, 10, 100), 10);
+	vmm_close(&vmm);
+	ring_free(&ring);
+	return KSFT_PASS;
+}
+
+/* No user takes the place of another's, however many names they think of. */
+static int test_dead_of_users(void)
+{
+	struct vesper_domain domain;
+	char name[16];
+
+	if (leave_one(1234, DOMAIN "other"))
+		return KSFT_FAIL;
+	for (int i = 0; i < MAX_DEAD + 2; i++) {
+		snprintf(name, sizeof(name), DOMAIN "%d", i);
+		if (leave_one(0, name))
+			return KSFT_FAIL;
+	}
+	CHECK(gone(DEBUGFS "/" DOMAIN "2"));
+	CHECK_EQ(count_domain(DOMAIN "3", &domain), 1);
+	CHECK_EQ(count_domain(DOMAIN "other", &domain), 1);
+	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
+	drain();
+	CHECK(gone(DEBUGFS "/" DOMAIN "3"));
+	CHECK(gone(DEBUGFS "/" DOMAIN "other"));
+	return KSFT_PASS;
+}
+
+/* A VMM that does not fetch what waits for it. */
+static int test_notices(void)
+{
+	struct vmm vmm;
+	void *page;
+	__u32 id;
+	int i;
+
+	page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(page != MAP_FAILED);
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	for (i = 0; i <= MAX_LENT; i++) {
+		struct vesper_segment segment = { (uintptr_t)page, PAGE };
+		int ret;
+
+		CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, 2, 1, &id),
+			 0);
+		ret = vmm_lend(&vmm, i, id, 0, 0, 1, &segment, 1);
+		if (i == MAX_LENT) {
+			CHECK_ERR(ret, ENOSPC);
+			CHECK(!vmm_take_returns(&vmm, MAX_LENT));
+			CHECK_EQ(vmm_lend(&vmm, i, id, 0, 0, 1, &segment, 1),
+				 0);
+		} else {
+			CHECK_EQ(ret, 0);
+		}
+		CHECK_EQ(vmm_buffer_msg(&vmm, VIRTIO_VESPER_C_CLOSE, id,
+					VIRTIO_VESPER_ALL_BUFFERS), 0);
+	}
+	vmm_close(&vmm);
+	munmap(page, PAGE);
+	return KSFT_PASS;
+}
+
 /* Of the dead, the oldest go first. */
 static int test_dead(void)
 {
@@ -294,6 +385,75 @@ static int read_whole(const char *path)
 	return KSFT_PASS;
 }
 
+/* Modules @from to @to - 1, of which all is kept: the guest does not have them any more. */
+static int leave(struct vmm *vmm, int from, int to)
+{
+	for (int i = from; i < to; i++) {
+		struct ring ring;
+
+		if (fill(vmm, &ring, i))
+			return KSFT_FAIL;
+		CHECK_EQ(vmm_buffer_msg(vmm, VIRTIO_VESPER_C_CLOSE,
+					ring.channel,
+					VIRTIO_VESPER_ALL_BUFFERS), 0);
+		CHECK(!vmm_take_returns(vmm, ring.loans));
+		ring_free(&ring);
+	}
+	return KSFT_PASS;
+}
+
+static __u64 kept_of(const char *name)
+{
+	struct vesper_domain domain;
+
+	return count_domain(name, &domain) == 1 ? domain.kept_bytes : 0;
+}
+
+/* Of all guests: of the user of whose most is kept, first what a dead one left. */
+static int test_kept_total(void)
+{
+	struct vmm other, dead, living, more;
+
+	CHECK(!open_as(1234, &other, DOMAIN "other"));
+	CHECK(!vmm_open(&dead, DOMAIN "dead"));
+	CHECK(!vmm_open(&living, DOMAIN "living"));
+	CHECK_EQ(vmm_hello(&other, 1), 0);
+	CHECK_EQ(vmm_hello(&dead, 1), 0);
+	CHECK_EQ(vmm_hello(&living, 1), 0);
+	if (leave(&other, 0, KEPT_FIT / 2) || leave(&dead, 0, KEPT_FIT))
+		return KSFT_FAIL;
+	vmm_close(&other);
+	vmm_close(&dead);
+	CHECK_EQ(kept_of(DOMAIN "other"), MAX_KEPT / 2);
+	CHECK_EQ(kept_of(DOMAIN "dead"), MAX_KEPT);
+	if (leave(&living, 0, KEPT_FIT / 2))
+		return KSFT_FAIL;
+	CHECK_EQ(kept_of(DOMAIN "dead"), MAX_KEPT);
+
+	/* One too many. */
+	if (leave(&living, KEPT_FIT / 2, KEPT_FIT))
+		return KSFT_FAIL;
+	CHECK(gone(DEBUGFS "/" DOMAIN "dead"));
+	CHECK_EQ(kept_of(DOMAIN "living"), MAX_KEPT);
+
+	/* Where none is dead, the oldest of the one of whom there is most. */
+	CHECK(!vmm_open(&more, DOMAIN "more"));
+	CHECK_EQ(vmm_hello(&more, 1), 0);
+	if (leave(&more, 0, KEPT_FIT))
+		return KSFT_FAIL;
+	CHECK(gone(DEBUGFS "/" DOMAIN "living/m0"));
+	CHECK_EQ(kept_of(DOMAIN "other") + kept_of(DOMAIN "living") +
+		 kept_of(DOMAIN "more"), MAX_KEPT_TOTAL);
+	CHECK_EQ(kept_of(DOMAIN "other"), MAX_KEPT / 2);
+	vmm_close(&living);
+	vmm_close(&more);
+	drain();
+	CHECK(gone(DEBUGFS "/" DOMAIN "other"));
+	CHECK(gone(DEBUGFS "/" DOMAIN "living"));
+	CHECK(gone(DEBUGFS "/" DOMAIN "more"));
+	return KSFT_PASS;
+}
+
 /* Of the bytes that a guest leaves, the oldest go first. */
 static int test_kept(void)
 {
@@ -358,8 +518,11 @@ static const struct ktap_test tests[] = {
 	{ "metadata", test_metadata },
 	{ "queue", test_queue },
 	{ "image", test_image },
+	{ "notices", test_notices },
 	{ "dead", test_dead },
+	{ "dead_of_users", test_dead_of_users },
 	{ "kept", test_kept },
+	{ "kept_total", test_kept_total },
 };
 
 int main(int argc, char **argv)

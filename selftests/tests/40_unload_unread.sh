@@ -17,3 +17,18 @@ babeltrace "$VESPER_WORK/copy" | seq_check 0=100 || fail "records"
 gone() { [[ ! -e $RELAY/$GUEST/vesper_seq ]]; }
 wait_for 20 "the drained files to go" gone
 expect_eq "the host's list" "$(vesper list "$GUEST" --json)" "[]"
+
+# Who comes only then has not read the metadata, if somebody else has before.
+load_seq subbuf_size=4096 n_subbufs=8 len=100 switch_ms=600000
+cat "$RELAY/$GUEST/vesper_seq/metadata" >/dev/null
+seq_write 0 100
+unload vesper_seq
+rm -r "$VESPER_WORK/copy"
+mkdir "$VESPER_WORK/copy"
+cat "$(relay_file vesper_seq 0)" >"$VESPER_WORK/copy/cpu0" || fail "the file is not there"
+drained() { [[ ! -e $(relay_file vesper_seq 0) ]]; }
+wait_for 20 "the drained file to go" drained
+cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy" || fail "no metadata for what was read"
+babeltrace "$VESPER_WORK/copy" | seq_check 0=100 || fail "records that were read without the metadata"
+wait_for 20 "the directory to go" gone
+expect_eq "the host's list" "$(vesper list "$GUEST" --json)" "[]"
