@@ -221,7 +221,7 @@ impl Attachment {
         match it.what {
             bindings::VESPER_NOTICE_RESET => domain.reset(),
             bindings::VESPER_NOTICE_RUN_STATE => match it.value {
-                bindings::VESPER_RUN_RUNNING..=bindings::VESPER_RUN_STOPPED => {
+                bindings::VESPER_RUN_RUNNING..=bindings::VESPER_RUN_FAILED => {
                     domain.note(|info| info.run_state = it.value);
                 }
                 _ => return Err(EINVAL),

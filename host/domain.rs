@@ -55,7 +55,7 @@ pub(crate) use self::guest::Taken;
 pub(crate) struct Info {
     /// `VESPER_DOMAIN_*`.
     pub(crate) state: u32,
-    /// `VESPER_RUN_*`, 0 if the VMM never said.
+    /// `VESPER_RUN_*`, 0 if the VMM never said. What it said last tells why it is gone.
     pub(crate) run_state: u32,
     /// How often the VMM has asked the guest to power off since its driver came.
     pub(crate) powerdowns: u32,
@@ -229,11 +229,7 @@ impl Domain {
         let info = self.info.lock();
         out.name = info.label;
         out.state = info.state;
-        // What a VMM said of itself is not true of a dead one.
-        out.run_state = match info.state {
-            bindings::VESPER_DOMAIN_DEAD => 0,
-            _ => info.run_state,
-        };
+        out.run_state = info.run_state;
         out.powerdowns = info.powerdowns;
         out.vmm_pid = self.vmm.as_ref().map_or(0, Pid::nr);
         out.channels = channels as u32;

@@ -241,7 +241,7 @@ int test_death(void)
 	memset(s.ring.data, 0xee, SUBBUF * N_SUBBUFS);
 	CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 	CHECK_EQ(domain.state, VESPER_DOMAIN_DEAD);
-	CHECK_EQ(domain.run_state, 0);
+	CHECK_EQ(domain.run_state, VESPER_RUN_RUNNING);
 	CHECK_EQ(domain.modules, 1);
 	CHECK_EQ(domain.channels, 0);
 	CHECK(domain.kept_bytes >= 200 * 100);

@@ -169,3 +169,18 @@ wait "$HA" || fail "vesper-ha ended with $?"
 note "$(cat "$VESPER_WORK/log")"
 ! said '^guest gone: ' || fail "a shutdown was taken for a death"
 ! said ': fail: dry run' || fail "a shutdown would have been acted on"
+
+# QEMU stops the guest: a disk that is to stop it fails.
+guest_start ha3 -- -blockdev driver=null-co,node-name=zeros,size=1M \
+	-blockdev driver=blkdebug,node-name=bad,image=zeros,inject-error.0.event=read_aio \
+	-device virtio-blk-pci,drive=bad,rerror=stop || fail "the guest does not start once more"
+begin
+guest_exec ha3 '(sleep 0.2; modprobe virtio_blk) >/dev/null 2>&1 &'
+found "guest stopped by an error" guest "failed.* run_state=failed"
+expect_match "what is listed" "$(vesper domains --json | grep '"domain":"ha3"')" '"run_state":"failed",'
+"$TOP/env/guest-vm" kill ha3
+wait_for 60 "the end of the guest" gone
+sleep 1
+kill -TERM "$HA"
+wait "$HA" || fail "vesper-ha ended with $?"
+! said '^guest gone: ' || fail "a guest that did not run is said to be gone"

@@ -151,6 +151,7 @@ struct vesper_notice {
 #define VESPER_RUN_RUNNING		1
 #define VESPER_RUN_PAUSED		2
 #define VESPER_RUN_STOPPED		3 /* any other reason not to run */
+#define VESPER_RUN_FAILED		4 /* stopped for an error of the VM's */
 
 /**
  * struct vesper_vcpus - thread ids of the virtual CPUs, by CPU index
@@ -217,7 +218,8 @@ struct vesper_info {
 /**
  * struct vesper_domain - one entry of VESPER_IOC_DOMAINS
  * @state: VESPER_DOMAIN_*
- * @run_state: VESPER_RUN_*, 0 if the VMM never said
+ * @run_state: VESPER_RUN_*, 0 if the VMM never said; of a dead domain what it
+ *	       said last
  * @vmm_pid: process that attached, in the caller's pid namespace; 0 for the
  *	     domain "host", which is this kernel
  * @guest_abi: device ABI version of the guest's driver, 0 before its hello; in

@@ -101,6 +101,7 @@ impl Event {
             bindings::VESPER_RUN_RUNNING => "running",
             bindings::VESPER_RUN_PAUSED => "paused",
             bindings::VESPER_RUN_STOPPED => "stopped",
+            bindings::VESPER_RUN_FAILED => "failed",
             _ => "unknown",
         };
         let mut fields = Map::new();

@@ -66,6 +66,13 @@ impl Guests {
                 bindings::VESPER_DOMAIN_ATTACHED if now.left => Some("left"),
                 _ => None,
             };
+            let failed = |domain: &vesper_domain| {
+                domain.run_state == bindings::VESPER_RUN_FAILED
+                    && domain.state != bindings::VESPER_DOMAIN_DEAD
+            };
+            if failed(domain) && !same.is_some_and(|before| failed(&before.domain)) {
+                news.events.push(now.event("failed", domain, now_ns));
+            }
             if let Some(event) = event {
                 // What it did last, it did while it was there.
                 let shown = same.map_or(domain, |before| &before.domain);

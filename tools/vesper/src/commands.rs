@@ -49,9 +49,12 @@ fn domain_state(domain: &vesper_domain) -> &'static str {
 
 fn run_state(domain: &vesper_domain) -> &'static str {
     match domain.run_state {
+        // What it said last is not how it is.
+        _ if domain.state == bindings::VESPER_DOMAIN_DEAD => "-",
         bindings::VESPER_RUN_RUNNING => "running",
         bindings::VESPER_RUN_PAUSED => "paused",
         bindings::VESPER_RUN_STOPPED => "stopped",
+        bindings::VESPER_RUN_FAILED => "failed",
         _ => "-",
     }
 }
