@@ -36,6 +36,8 @@ struct Module {
     decoders: Vec<Decoder>,
     symbols: Symbols,
     label: Label,
+    /// All files have ended, when this was looked at last.
+    over: bool,
 }
 
 /// What all of it works on.
@@ -98,7 +100,7 @@ fn summary(totals: &Totals) -> String {
 impl Module {
     fn of_copy(dir: &Path) -> Result<Self> {
         let files = ModuleFiles::open_copy(dir)?;
-        let symbols = Symbols::load(files.metadata_path(), dir.display().to_string())?;
+        let symbols = Symbols::load(&files, dir.display().to_string())?;
         // A copy tells by itself where it comes from.
         let label = Label::of_copy(&symbols.metadata());
         Ok(Self::new(files, symbols, label))
@@ -153,7 +155,7 @@ impl Module {
         target: String,
         lookup: &Lookup<C>,
     ) -> Result<(Self, String)> {
-        let symbols = Symbols::load(files.metadata_path(), target)?;
+        let symbols = Symbols::load(&files, target)?;
         let metadata = symbols.metadata();
         let origin = lookup.origin(domain, Some(&metadata));
         let time = lookup.describe(&origin);
@@ -167,6 +169,7 @@ impl Module {
             decoders: Vec::new(),
             symbols,
             label,
+            over: false,
         }
     }
 
@@ -179,6 +182,16 @@ impl Module {
             self.decoders.push(Decoder::new(uuid, file.cpu()));
         }
         Ok(self.decoders.len() > before)
+    }
+
+    /// Looks at the metadata once more when nothing is left but them: the host keeps the
+    /// directory until somebody has read all of them.
+    fn read_last_metadata(&mut self) {
+        let over = !self.decoders.is_empty() && self.files.all_ended();
+        if over && !self.over {
+            self.symbols.reload();
+        }
+        self.over = over;
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
@@ -121,7 +122,7 @@ impl<C: Control> Feed<C> {
             let Ok(meta) = std::fs::metadata(&path) else {
                 continue;
             };
-            let number = std::os::unix::fs::MetadataExt::ino(&meta);
+            let number = meta.ino();
             if self.modules.contains_key(&number) {
                 continue;
             }
@@ -131,6 +132,10 @@ impl<C: Control> Feed<C> {
                     Module::named(files, &found.domain, &found.module, target, &self.lookup)
                 });
             match opened {
+                // Another has taken the name meanwhile: that is what was opened.
+                Ok((module, _)) if module.files.identity().ok() != Some((meta.dev(), number)) => {
+                    self.stale = true;
+                }
                 Ok((module, _)) => {
                     let late = VecDeque::new();
                     self.modules.insert(number, Followed { module, late });
@@ -236,6 +241,7 @@ impl Followed {
                 self.module.files.close(number);
             }
         }
+        self.module.read_last_metadata();
         let Module {
             files, decoders, ..
         } = &self.module;
