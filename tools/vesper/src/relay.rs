@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::PollFlags;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use vesper_abi::bindings::VESPER_POSITION_ENDED;
 
 use crate::debugfs::Debugfs;
@@ -248,7 +248,7 @@ impl ModuleFiles {
     /// The same, but only what the file itself says counts.
     pub(crate) fn is_drained(&self, number: usize) -> bool {
         let relay = &self.files[number];
-        relay.ended || relay.hung_up || relay.has_ended()
+        relay.ended || relay.hung_up || relay.has_ended() || relay.has_hung_up()
     }
 
     /// What to poll.
@@ -292,6 +292,13 @@ impl RelayFile {
         sys::position(&self.file).is_ok_and(|position| {
             position.flags & VESPER_POSITION_ENDED != 0 && position.produced == position.consumed
         })
+    }
+
+    /// Whether poll() says so. On a host that is locked down nothing else does.
+    fn has_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        polled.is_ok_and(|count| count > 0)
     }
 }
 

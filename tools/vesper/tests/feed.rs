@@ -4,10 +4,14 @@
 //! the host module.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use vesper_cli::cat::{Feed, Judge};
@@ -207,4 +211,36 @@ fn a_name_that_another_has_taken() {
     feed.follow(|_, _| true).unwrap();
     feed.take(&mut count);
     assert_eq!(count.records["web1"], 3);
+}
+
+/// As on a host that is locked down, whose relay files have no ioctls.
+#[test]
+fn what_poll_says_is_an_end() {
+    let root = TempDir::new().unwrap();
+    describe(&root, "web1", &[SYMBOL]);
+    let dir = directory(&root, "web1");
+    mkfifo(&dir.join("signal0"), Mode::S_IRWXU).unwrap();
+    let mut input = File::options();
+    let input = input.read(true).write(true);
+    let mut input = input.open(dir.join("signal0")).unwrap();
+    let mut feed = feed(&root);
+    let mut count = Count::default();
+    feed.follow(|_, _| true).unwrap();
+    input.write_all(&packets(1)).unwrap();
+    feed.take(&mut count);
+    assert_eq!(feed.fds().len(), 2);
+
+    // The host keeps the directory until the metadata have been read, too.
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let read = AddWatchFlags::IN_CLOSE_NOWRITE;
+    watch.add_watch(&dir.join("metadata"), read).unwrap();
+    input.write_all(&packets(1)).unwrap();
+    drop(input);
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 2);
+    assert_eq!(feed.fds().len(), 1);
+    assert_eq!(watch.read_events().unwrap().len(), 1);
+    // And no more than once.
+    feed.take(&mut count);
+    assert!(watch.read_events().is_err());
 }
