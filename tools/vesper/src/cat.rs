@@ -196,17 +196,34 @@ impl Module {
 }
 
 /// Reads files when what was read before has been shown.
-struct Files<'a>(&'a mut ModuleFiles, Vec<u8>);
+struct Files<'a> {
+    files: &'a mut ModuleFiles,
+    buffer: Vec<u8>,
+    /// Bytes that may still be read: packets need not have any records.
+    left: usize,
+}
+
+impl<'a> Files<'a> {
+    fn new(files: &'a mut ModuleFiles, left: usize) -> Self {
+        let buffer = vec![0; CHUNK];
+        Self {
+            files,
+            buffer,
+            left,
+        }
+    }
+}
 
 impl Refill for Files<'_> {
     type Error = Error;
 
     fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
-        if sys::interrupted() {
+        if sys::interrupted() || self.left == 0 {
             return Ok(false);
         }
-        let len = self.0.read(number, &mut self.1)?;
-        decoder.push(&self.1[..len]);
+        let len = self.files.read(number, &mut self.buffer)?;
+        decoder.push(&self.buffer[..len]);
+        self.left = self.left.saturating_sub(len);
         Ok(len > 0)
     }
 }
@@ -280,7 +297,7 @@ impl<W: Write> Session<'_, W> {
     fn drain(&mut self) -> Result<()> {
         let mut lines = Vec::new();
         for module in &mut self.modules {
-            let source = Files(&mut module.files, vec![0; CHUNK]);
+            let source = Files::new(&mut module.files, usize::MAX);
             let (decoders, symbols) = (&mut module.decoders, &mut module.symbols);
             lines.push(Line::new(decoders, symbols, &module.label, source)?);
         }

@@ -88,6 +88,28 @@ fn who_writes_much_holds_up_nobody() {
 }
 
 #[test]
+fn who_writes_no_records_holds_up_nobody() {
+    let root = TempDir::new().unwrap();
+    write(&root, "quiet", &[SYMBOL], 1);
+    describe(&root, "loud", &[SYMBOL]);
+    let mut writer = PacketWriter::new(0);
+    let mut bytes = Vec::new();
+    while bytes.len() < 3 << 20 {
+        bytes.extend(writer.packet(&[]));
+    }
+    bytes.extend(writer.packet(&[signal_event(1, 1, "sh", 15, &[])]));
+    fs::write(directory(&root, "loud").join("signal0"), bytes).unwrap();
+    let mut feed = feed(&root);
+    feed.follow(|_, _| true).unwrap();
+    let mut count = Count::default();
+    assert!(feed.take(&mut count).more);
+    assert_eq!(count.records["quiet"], 1);
+    assert_eq!(count.records.get("loud"), None);
+    while feed.take(&mut count).more {}
+    assert_eq!(count.records["loud"], 1);
+}
+
+#[test]
 fn names_that_are_late_hold_up_nobody() {
     let root = TempDir::new().unwrap();
     write(&root, "web1", &[], 2);

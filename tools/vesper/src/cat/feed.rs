@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use vesper_ctf::decoder::Item;
 
 use super::symbols::{LATE, STEP};
-use super::{Files, Line, Module, CHUNK};
+use super::{Files, Line, Module};
 use crate::cli::Scope;
 use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
@@ -21,8 +21,9 @@ use crate::record::{Lookup, Watch};
 use crate::relay::ModuleFiles;
 
 /// Taken from one module before the others have their turn: a guest that writes
-/// without end holds up nobody else.
+/// without end holds up nobody else. So many records, out of so many bytes.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 1 << 20;
 /// Metadata come in pieces: what can't be read is tried again after [`RETRY`], and for
 /// [`PATIENCE`] it is not said that it can't.
 const RETRY: Duration = Duration::from_millis(200);
@@ -252,7 +253,7 @@ impl Followed {
     /// Reads what the files have now; false if that is more than one batch.
     fn drain(&mut self, judge: &mut impl Judge) -> Result<bool> {
         let module = &mut self.module;
-        let source = Files(&mut module.files, vec![0; CHUNK]);
+        let source = Files::new(&mut module.files, BATCH_BYTES);
         let mut line = Line::new(
             &mut module.decoders,
             &mut module.symbols,
@@ -260,6 +261,10 @@ impl Followed {
             source,
         )?;
         for _ in 0..BATCH {
+            // What is still to be read of one CPU may be older than what is there of others.
+            if line.source.left == 0 {
+                break;
+            }
             let Some(item) = line.merge.next(&line.metadata, &mut line.source)? else {
                 return Ok(true);
             };
