@@ -11,11 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::SigSet;
-use nix::sys::time::TimeSpec;
 use vesper_cli::cat::Feed;
 use vesper_cli::control::{Device, Host};
 use vesper_cli::debugfs::Debugfs;
@@ -119,14 +117,10 @@ fn wait<'a>(
     if let Some(first) = fds.first_mut() {
         first.set_events(PollFlags::POLLIN | PollFlags::POLLOUT);
     }
-    let pause = pause.map(TimeSpec::from_duration);
-    match ppoll(&mut fds, pause, Some(open)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => {
-            let what = "waiting for events";
-            return Err(Error::System { what, errno });
-        }
-    }
+    sys::wait(&mut fds, pause, &open).map_err(|errno| {
+        let what = "waiting for events";
+        Error::System { what, errno }
+    })?;
     // A device without poll() is always ready for both.
     let first = fds.first().and_then(PollFd::revents);
     Ok(first.is_some_and(|events| events.contains(PollFlags::POLLOUT)))
@@ -156,10 +150,7 @@ fn wait_for(device: &Path, open: SigSet) -> Result<Option<Device>> {
             Err(error) => return Err(error.into()),
         }
         let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut fds, None, Some(open)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
+        sys::wait(&mut fds, None, &open).map_err(failed)?;
     }
     Ok(None)
 }

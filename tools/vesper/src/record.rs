@@ -10,10 +10,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
-use nix::sys::time::TimeSpec;
 
 use crate::cli;
 use crate::control::{Control, Host};
@@ -220,7 +218,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let settled = self.sources.iter().filter_map(|s| s.stale_since);
         let next = settled.map(|since| since + SETTLE).chain(end).min();
         let now = Instant::now();
-        let timeout = next.map(|next| TimeSpec::from_duration(next.saturating_duration_since(now)));
+        let time = next.map(|next| next.saturating_duration_since(now));
         let live = |(n, source): (usize, &Source)| -> Vec<_> {
             source.live().map(|number| (n, number)).collect()
         };
@@ -229,14 +227,10 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         fds.extend(live.iter().map(|&(source, number)| {
             PollFd::new(self.sources[source].files().fd(number), PollFlags::POLLIN)
         }));
-        match ppoll(&mut fds, timeout, Some(*open)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok((false, Vec::new())),
-            Err(errno) => {
-                let what = "waiting for records".into();
-                return Err(Error::Ioctl { what, errno });
-            }
-        }
+        sys::wait(&mut fds, time, open).map_err(|errno| {
+            let what = "waiting for records".into();
+            Error::Ioctl { what, errno }
+        })?;
         let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
         let changed = !events(&fds[0]).is_empty();
         let found: Vec<PollFlags> = fds[1..].iter().map(events).collect();

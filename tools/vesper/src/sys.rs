@@ -8,11 +8,13 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::poll::{ppoll, PollFd};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::time::TimeSpec;
 use nix::time::{clock_gettime, ClockId};
 use vesper_abi::bindings::{
     vesper_buffer, vesper_domain, vesper_heartbeat, vesper_info, vesper_list, vesper_load,
@@ -182,8 +184,8 @@ pub fn wall_clock_ns() -> i128 {
     }
 }
 
-/// Blocks Ctrl-C and SIGTERM but while a ppoll() with the mask that this gives
-/// waits: one that comes before it begins to wait is not missed.
+/// Blocks Ctrl-C and SIGTERM but in a [`wait`] with the mask that this gives: one that
+/// comes before it begins to wait is not missed.
 pub fn block_interrupts() -> nix::Result<SigSet> {
     let mut open = SigSet::thread_get_mask()?;
     let mut set = SigSet::empty();
@@ -193,6 +195,19 @@ pub fn block_interrupts() -> nix::Result<SigSet> {
     }
     set.thread_block()?;
     Ok(open)
+}
+
+/// Waits until a file is as it is asked for, the time is over, or one of the signals that
+/// `open` lets through has come, which is no error.
+pub fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>, open: &SigSet) -> nix::Result<()> {
+    let polled = ppoll(fds, time.map(TimeSpec::from_duration), Some(*open));
+    // It takes no signal if a file is ready at once, as one always may be.
+    let blocked = open.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    blocked.thread_set_mask()?;
+    match polled {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
@@ -15,6 +16,9 @@ use tempfile::TempDir;
 use vesper_abi::packet::PacketHead;
 use vesper_ctf::tsdl;
 use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter};
+
+/// So long, and it will never come.
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Tree(TempDir);
 
@@ -201,6 +205,29 @@ fn an_interrupt_ends_it_with_whole_packets() {
     // It can't have been left on a real host, and so it is told of.
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("1 malformed"));
+}
+
+#[test]
+fn an_interrupt_ends_it_whatever_there_is_to_read() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    // Of such a file poll() always says that it is readable.
+    let packet = PacketWriter::new(0).packet(&event(10));
+    fs::write(dir.join("cpu0"), &packet).unwrap();
+    let mut recorder = tree.start(&["web1"]);
+    recorder.until("recording into");
+    recorder.interrupt();
+    let limit = Instant::now() + LIMIT;
+    while recorder.child.try_wait().unwrap().is_none() {
+        if Instant::now() > limit {
+            recorder.child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = recorder.end();
+    assert!(output.status.success(), "{output:?}");
+    let trace = tree.output().join("web1/signal/cpu0");
+    assert_eq!(fs::read(trace).unwrap(), packet);
 }
 
 #[test]

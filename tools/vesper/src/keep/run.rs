@@ -16,9 +16,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::time::TimeSpec;
 use vesper_abi::bindings::{self, vesper_domain};
 use vesper_abi::escape::Shown;
 use vesper_abi::name::text;
@@ -127,11 +126,8 @@ pub(super) fn run(config: &Config, probes: &ProbeDirs, device: &Path) -> Result<
             PollFd::new(control.as_fd(), PollFlags::POLLIN | PollFlags::POLLOUT),
             PollFd::new(inotify.as_fd(), PollFlags::POLLIN),
         ];
-        let tick = (!state.busy.is_empty()).then(|| TimeSpec::from_duration(TICK));
-        match ppoll(&mut fds, tick, Some(open)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed("waiting for guests")(errno)),
-        }
+        let tick = (!state.busy.is_empty()).then_some(TICK);
+        sys::wait(&mut fds, tick, &open).map_err(failed("waiting for guests"))?;
         let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
         // A device without poll() is always ready for both.
         if events(&fds[0]).contains(PollFlags::POLLOUT) {
