@@ -42,6 +42,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     sys::catch_interrupts().map_err(failed("installing the handler for Ctrl-C"))?;
     let open = sys::block_interrupts().map_err(failed("blocking Ctrl-C"))?;
     let past = Journal::read(&places.state)?;
+    sys::allow_many_files();
     // Before there are other threads, whose stacks would be filled.
     resident::stay();
     let latches = Latches::new(&places.latches);

@@ -176,11 +176,13 @@ impl Module {
     /// Opens files that are there by now; true if there are new ones.
     fn find_files(&mut self) -> Result<bool> {
         let before = self.decoders.len();
-        self.files.rescan()?;
+        let scanned = self.files.rescan();
+        // Also of those that were opened before one that can't be.
         for file in self.files.list().iter().skip(before) {
             let uuid = self.symbols.metadata().uuid;
             self.decoders.push(Decoder::new(uuid, file.cpu()));
         }
+        scanned?;
         Ok(self.decoders.len() > before)
     }
 

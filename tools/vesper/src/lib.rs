@@ -55,9 +55,11 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Reap(args) => commands::reap(&host()?, args, out),
         Command::Cat(args) => {
             catch_interrupts()?;
+            sys::allow_many_files();
             cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), host, out)
         }
         Command::Record(args) => {
+            sys::allow_many_files();
             let debugfs = Debugfs::find(cli.debugfs.as_deref())?;
             record::run(args, &debugfs, host, out)
         }

@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
 use nix::poll::{ppoll, PollFd};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
 use nix::sys::time::TimeSpec;
 use nix::time::{clock_gettime, ClockId};
@@ -181,6 +182,18 @@ pub fn wall_clock_ns() -> i128 {
     match now {
         Ok(since) => since.as_nanos() as i128,
         Err(before) => -(before.duration().as_nanos() as i128),
+    }
+}
+
+/// Files that may be open, if that many are allowed at all. Of programs that are started
+/// from here some go through all that there could be.
+const MANY_FILES: u64 = 1 << 19;
+
+/// Lets many files be open: each CPU of each module has one. What can't be had is seen when
+/// it is wanted.
+pub fn allow_many_files() {
+    if let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, now.max(most.min(MANY_FILES)), most);
     }
 }
 

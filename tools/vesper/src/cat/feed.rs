@@ -25,7 +25,8 @@ use crate::relay::ModuleFiles;
 const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 1 << 20;
 /// Metadata come in pieces: what can't be read is tried again after [`RETRY`], and for
-/// [`PATIENCE`] it is not said that it can't.
+/// [`PATIENCE`] it is not said that it can't. What can't be opened is tried again after
+/// that.
 const RETRY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many records of a module may wait for names at a time; others are told of as
@@ -60,12 +61,16 @@ pub struct Feed<C> {
     unread: BTreeMap<u64, Option<Instant>>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
+    /// Something could not be opened, as when too much is open: it is tried again then.
+    again: Option<Instant>,
 }
 
 /// One module, and what is still to be said of its records.
 struct Followed {
     module: Module,
     late: VecDeque<Late>,
+    /// It has been said that not all of its files can be opened.
+    lacks: bool,
 }
 
 /// A record that was handed on before all names in it were known.
@@ -95,6 +100,7 @@ impl<C: Control> Feed<C> {
             modules: BTreeMap::new(),
             unread: BTreeMap::new(),
             stale: true,
+            again: None,
         })
     }
 
@@ -102,10 +108,12 @@ impl<C: Control> Feed<C> {
     /// if any has come or gone since the last time.
     pub fn follow(&mut self, wants: impl Fn(&str, &str) -> bool) -> Result<Vec<Error>> {
         let told = self.watch.take();
-        if !told && !self.stale {
+        let again = self.again.is_some_and(|again| again <= Instant::now());
+        if !told && !self.stale && !again {
             return Ok(Vec::new());
         }
         self.stale = false;
+        self.again = None;
         self.watch.watch_root(&self.debugfs)?;
         self.targets.clear();
         for domain in self.debugfs.domains().unwrap_or_default() {
@@ -139,12 +147,21 @@ impl<C: Control> Feed<C> {
                 }
                 Ok((module, _)) => {
                     let late = VecDeque::new();
-                    self.modules.insert(number, Followed { module, late });
+                    let lacks = false;
+                    let followed = Followed {
+                        module,
+                        late,
+                        lacks,
+                    };
+                    self.modules.insert(number, followed);
                 }
                 // It says what its records look like before the first of them;
                 // the file that says so is watched for, and so is what goes.
                 Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => self.stale = true,
                 Err(error) => {
+                    if matches!(error, Error::File { .. }) {
+                        self.again = Some(Instant::now() + PATIENCE);
+                    }
                     let mut since = unread.remove(&number).unwrap_or(Some(Instant::now()));
                     match since {
                         Some(first) if first.elapsed() < PATIENCE => self.stale = true,
@@ -159,8 +176,13 @@ impl<C: Control> Feed<C> {
             }
         }
         for followed in self.modules.values_mut() {
-            if let Err(error) = followed.module.find_files() {
-                refused.push(error);
+            let found = followed.module.find_files();
+            let lacks = found.is_err();
+            let is_new = lacks && !followed.lacks;
+            followed.lacks = lacks;
+            if let Err(error) = found {
+                self.again = Some(Instant::now() + PATIENCE);
+                refused.extend(is_new.then_some(error));
             }
         }
         Ok(refused)
@@ -182,10 +204,11 @@ impl<C: Control> Feed<C> {
     pub fn pause(&self) -> Option<Duration> {
         let waiting = self.modules.values().any(|of| !of.late.is_empty());
         let unread = self.unread.values().any(Option::is_some);
+        let again = self.again;
         match (waiting, unread) {
             (true, _) => Some(STEP),
             (false, true) => Some(RETRY),
-            (false, false) => None,
+            (false, false) => again.map(|again| again.saturating_duration_since(Instant::now())),
         }
     }
 
