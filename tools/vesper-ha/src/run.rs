@@ -29,6 +29,9 @@ use crate::latch::Latches;
 use crate::lock::Lock;
 use crate::resident;
 
+/// Between two attempts to have a thread.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -> Result<()> {
     let config = Config::read(&places.config)?;
@@ -87,9 +90,11 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
             .iter()
             .for_each(|error| log(&error.to_string()));
         court.see_to_what_is_due();
+        let again = (!court.actor().go_on()).then_some(AGAIN);
+        let pauses = [feed.pause(), court.pause(), again];
         let pause = match round.more {
             true => Some(Duration::ZERO),
-            false => [feed.pause(), court.pause()].into_iter().flatten().min(),
+            false => pauses.into_iter().flatten().min(),
         };
         let fds = std::iter::once(control.as_fd());
         let fds = fds.chain(feed.fds()).chain(words.iter().map(AsFd::as_fd));

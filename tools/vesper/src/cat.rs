@@ -16,7 +16,7 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::record::{Lookup, RecordError};
 use crate::relay::ModuleFiles;
-use crate::sys;
+use crate::{say, sys};
 
 mod feed;
 mod follow;
@@ -77,7 +77,7 @@ pub fn run<C: Control>(
     let totals = session.totals();
     let trouble = totals.lost > 0 || totals.missing > 0 || totals.malformed > 0;
     if args.follow || sys::interrupted() || trouble {
-        eprintln!("{}", summary(&totals));
+        say(&summary(&totals));
     }
     if totals.malformed > 0 {
         return Err(Error::Malformed(totals.malformed));
@@ -128,7 +128,7 @@ impl Module {
                 match Self::named(files, domain, &name, target, &lookup) {
                     // A lent channel of other code, which nobody has asked for by name.
                     Err(error @ Error::NoMetadata(_)) if module.is_none() => {
-                        eprintln!("vesper: {error}: it is left out");
+                        say(&format!("vesper: {error}: it is left out"));
                         left_out = Some(error);
                     }
                     named => modules.push(named?),
@@ -141,7 +141,7 @@ impl Module {
         // Where it matters for the order.
         if modules.len() > 1 {
             for (module, time) in &modules {
-                eprintln!("vesper: {}: {time}", module.label);
+                say(&format!("vesper: {}: {time}", module.label));
             }
         }
         Ok(modules.into_iter().map(|(module, _)| module).collect())

@@ -33,6 +33,12 @@ use control::{Device, Host};
 use debugfs::Debugfs;
 use error::{Error, Result};
 
+/// A line on standard error, or nothing where that can't be written to: it is no reason to
+/// end, as eprintln!() would have it.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Does what the command line asks for, and prints to `out`.
 pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
     let host = || Host::new(Device::open(&cli.device)?);
