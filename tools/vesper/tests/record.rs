@@ -88,6 +88,20 @@ impl Recorder {
         }
     }
 
+    /// Until it waits for a directory to change.
+    fn until_it_watches(&self) {
+        let limit = Instant::now() + LIMIT;
+        let watches = || {
+            let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).unwrap();
+            let mut texts = fds.filter_map(|fd| fs::read_to_string(fd.ok()?.path()).ok());
+            texts.any(|text| text.contains("inotify wd"))
+        };
+        while !watches() {
+            assert!(Instant::now() < limit, "it watches nothing");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn interrupt(&self) {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
     }
@@ -266,6 +280,19 @@ fn modules_and_cpus_that_come_late() {
     recorder.interrupt();
     let output = recorder.end();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_host_module_may_come_late() {
+    let tree = Tree::new();
+    fs::remove_dir(tree.0.path().join("vesper")).unwrap();
+    let mut recorder = tree.start(&["web1", "--wait"]);
+    recorder.until_it_watches();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let _input = pipe(&dir, "cpu0");
+    recorder.until("web1/signal: recording into");
+    recorder.interrupt();
+    assert!(recorder.end().status.success());
 }
 
 #[test]
