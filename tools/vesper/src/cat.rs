@@ -220,10 +220,15 @@ impl Refill for Files<'_> {
     type Error = Error;
 
     fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
-        if sys::interrupted() || self.left == 0 {
+        // After Ctrl-C no more than the rest of a packet of which some has been taken.
+        let room = match sys::interrupted() {
+            true => decoder.wanting().min(CHUNK),
+            false => CHUNK,
+        };
+        if room == 0 || self.left == 0 {
             return Ok(false);
         }
-        let len = self.files.read(number, &mut self.buffer)?;
+        let len = self.files.read(number, &mut self.buffer[..room])?;
         decoder.push(&self.buffer[..len]);
         self.left = self.left.saturating_sub(len);
         Ok(len > 0)
@@ -265,9 +270,6 @@ fn show_all<R: Refill<Error = Error>, W: Write>(
     wait: bool,
 ) -> Result<()> {
     loop {
-        if !wait && sys::interrupted() {
-            return Ok(());
-        }
         let time = |line: &Line<'_, R>| {
             let cycles = line.merge.peek()?;
             Some(line.label.clock.nanoseconds(cycles))
