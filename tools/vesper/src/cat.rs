@@ -2,6 +2,7 @@
 
 //! `vesper cat`: reads the relay files of modules, decodes, and shows.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -114,6 +115,8 @@ impl Module {
         let lookup = Lookup::new(debugfs, host());
         let mut modules = Vec::new();
         let mut left_out = None;
+        // Two readers of one buffer take packets away from each other.
+        let mut taken = HashSet::new();
         for Scope { domain, module } in targets {
             let names = match module {
                 Some(module) => vec![module.clone()],
@@ -123,6 +126,9 @@ impl Module {
                 return Err(RecordError::Nothing(domain.clone()).into());
             }
             for name in names {
+                if taken.contains(&(domain, name.clone())) {
+                    continue;
+                }
                 let files = ModuleFiles::open(debugfs, domain, &name)?;
                 let target = format!("{domain}/{name}");
                 match Self::named(files, domain, &name, target, &lookup) {
@@ -131,7 +137,10 @@ impl Module {
                         say(&format!("vesper: {error}: it is left out"));
                         left_out = Some(error);
                     }
-                    named => modules.push(named?),
+                    named => {
+                        taken.insert((domain, name));
+                        modules.push(named?);
+                    }
                 }
             }
         }

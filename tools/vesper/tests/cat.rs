@@ -429,6 +429,18 @@ fn several_guests_are_on_one_time_line() {
 }
 
 #[test]
+fn what_is_named_twice_is_read_once() {
+    let tree = Tree::new();
+    let event = signal_event(1_000_000_000, 1, "a", 15, &[]);
+    tree.write("signal0", &PacketWriter::new(0).packet(&[event]));
+    for targets in [&["web1", "web1/signal"][..], &["web1/signal", "web1"][..]] {
+        let output = tree.cat(targets);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(text(&output.stdout).lines().count(), 1);
+    }
+}
+
+#[test]
 fn what_has_no_metadata_is_left_out_of_a_whole_guest() {
     let tree = Tree::new();
     let event = signal_event(1_000_000_000, 1, "a", 15, &[]);
