@@ -93,10 +93,10 @@ pub fn run<C: Control, W: Write>(
     place::open(&args.output, args.resume)?;
     let recorded = session.record(&open);
     let finished = session.finish(recorded.is_ok());
-    session.summary()?;
+    let said = session.summary();
     recorded.and(finished)?;
     match (session.left_out, session.totals.malformed) {
-        (0, 0) => Ok(()),
+        (0, 0) => said,
         (0, count) => Err(RecordError::Malformed(count).into()),
         (count, _) => Err(RecordError::LeftOut(count).into()),
     }
@@ -194,8 +194,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 }
                 // A guest's doing, which is not to end the recording of others.
                 Err(error @ (Error::Metadata { .. } | Error::NoMetadata(_))) => {
-                    writeln!(self.out, "left out: {error}")?;
-                    self.out.flush()?;
+                    self.say(&format!("left out: {error}"));
                     self.left_out += 1;
                     self.done.push(identity);
                     continue;
@@ -203,9 +202,8 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 opened => opened?,
             };
             let (name, at) = (&source.name, source.place.display());
-            writeln!(self.out, "{name}: recording into {at}")?;
-            writeln!(self.out, "{name}: {}", lookup.describe(&source.origin))?;
-            self.out.flush()?;
+            let time = lookup.describe(&source.origin);
+            self.say(&format!("{name}: recording into {at}\n{name}: {time}"));
             self.traces += 1;
             self.sources.push(source);
         }
@@ -263,8 +261,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let over = |source: &Source| source.is_over();
         while let Some(at) = self.sources.iter().position(over) {
             let mut source = self.sources.swap_remove(at);
-            writeln!(self.out, "{}: ended", source.name)?;
-            self.out.flush()?;
+            self.say(&format!("{}: ended", source.name));
             self.done.push(source.identity);
             self.end(&mut source)?;
         }
@@ -306,6 +303,11 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             result = result.and(ended);
         }
         result
+    }
+
+    /// A line that nobody may be there to read: records are taken all the same.
+    fn say(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
     fn summary(&mut self) -> Result<()> {

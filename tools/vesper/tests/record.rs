@@ -296,6 +296,40 @@ fn the_host_module_may_come_late() {
 }
 
 #[test]
+fn a_reader_of_its_words_that_goes_away_ends_nothing() {
+    let tree = Tree::new();
+    let mut pipes = Vec::new();
+    for name in ["web1/signal", "web2/signal"] {
+        pipes.push(pipe(&tree.described(name, &signal_metadata(&[])), "cpu0"));
+    }
+    let mut recorder = tree.start(&["web1", "web2"]);
+    for _ in 0..2 {
+        recorder.until("times are");
+    }
+    drop(recorder.out);
+    drop(pipes.remove(0));
+    // It has said that one has ended, or tried to, when it has closed the file.
+    let limit = Instant::now() + LIMIT;
+    let fds = format!("/proc/{}/fd", recorder.child.id());
+    let ended = tree.0.path().join("vesper/web1/signal/cpu0");
+    let is_open = || {
+        let mut fds = fs::read_dir(&fds).unwrap();
+        fds.any(|fd| fd.is_ok_and(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == ended)))
+    };
+    while is_open() {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let packet = PacketWriter::new(0).packet(&event(10));
+    pipes[0].write_all(&packet).unwrap();
+    drop(pipes);
+    let output = recorder.child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let trace = tree.output().join("web2/signal/cpu0");
+    assert_eq!(fs::read(trace).unwrap(), packet);
+}
+
+#[test]
 fn a_trace_is_continued_only_if_asked_for() {
     let tree = Tree::new();
     let dir = tree.described("web1/signal", &signal_metadata(&[]));
