@@ -37,6 +37,12 @@ fn what_is_kept_is_listed_until_it_is_removed() {
     );
     assert!(run(&["list", "web2", "--json"]).starts_with("[{\"domain\":\"web2\","));
     run(&["remove", "web2", "net2"]);
+    let file = dir.path().join("x.ko");
+    fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    run(&["add", "web2", file]);
+    let other = format!("{}/etc/../x.ko", dir.path().display());
+    run(&["remove", "web2", &other]);
     run(&["remove", "web1"]);
     assert_eq!(run(&["list", "--json"]), "[]\n");
 }
