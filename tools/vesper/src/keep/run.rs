@@ -258,23 +258,29 @@ fn load_all(due: Vec<Kept>, probes: &ProbeDirs, device: &Path) -> Vec<Kept> {
                 if let Some(remedy) = error.remedy() {
                     log(&remedy);
                 }
-                let silent = matches!(
-                    error,
-                    Error::TimedOut { .. }
-                        | Error::Gone(_)
-                        | Error::NoDriver(_)
-                        | Error::Ioctl {
-                            errno: Errno::EBUSY,
-                            ..
-                        }
-                );
-                if silent {
+                if is_no_answer(&error) {
                     again.push(kept);
                 }
             }
         }
     }
     again
+}
+
+/// Whether a guest may be asked again. Ctrl-C does not reach the thread that asks, but a
+/// suspend of the host interrupts it.
+fn is_no_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TimedOut { .. }
+            | Error::Interrupted { .. }
+            | Error::Gone(_)
+            | Error::NoDriver(_)
+            | Error::Ioctl {
+                errno: Errno::EBUSY,
+                ..
+            }
+    )
 }
 
 /// Lines for the journal.
@@ -285,6 +291,7 @@ fn log(text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Action;
     use zerocopy::FromZeros;
 
     fn domain(name: &str, boot: u8, state: u32) -> vesper_domain {
@@ -361,6 +368,22 @@ mod tests {
         let dead = domain("web1", 3, bindings::VESPER_DOMAIN_DEAD);
         assert_eq!(step(&[dead], Some((third, Vec::new()))), []);
         assert_eq!(step(&[domain("web1", 3, READY)], None).len(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_again() {
+        let interrupted = Error::Interrupted {
+            action: Action::Load,
+            domain: "web1".into(),
+            module: "a".into(),
+        };
+        assert!(is_no_answer(&interrupted));
+        let ioctl = |errno| Error::Ioctl {
+            what: String::new(),
+            errno,
+        };
+        assert!(is_no_answer(&ioctl(Errno::EBUSY)));
+        assert!(!is_no_answer(&ioctl(Errno::EPERM)));
     }
 
     #[test]
