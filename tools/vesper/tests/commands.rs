@@ -176,6 +176,13 @@ fn sharing() {
     assert_eq!(cause, "guest 'web1' can't show relay channels of others");
     assert!(remedy.contains("too old"), "{remedy}");
     assert_eq!(code, 1);
+    for errno in [Errno::ETIMEDOUT, Errno::EINTR] {
+        let silent = Fake { errno, ..fake() };
+        for stop in [&[][..], &["--stop"][..]] {
+            let (_, remedy, _) = fails(&silent, &[&["share", "web1", "x"], stop].concat());
+            assert_eq!(remedy, "`vesper share web1` lists what is shared");
+        }
+    }
     let twice = Fake {
         status: Errno::EEXIST as u32,
         stage: bindings::VIRTIO_VESPER_STAGE_FOREIGN,
