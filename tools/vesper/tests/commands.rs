@@ -68,6 +68,13 @@ web1    signal  ch0     8 x 64 KiB  overwrite  7         5         0     2      
 web1    signal  ch1     8 x 64 KiB  stop       7         5         3     -       1234
 "
     );
+    let (cause, remedy, code) = fails(&fake(), &["stat", "web1/typo"]);
+    assert_eq!(
+        cause,
+        "VESPER has loaded no module 'typo' into guest 'web1'"
+    );
+    assert_eq!(remedy, "`vesper list web1` shows those that it has loaded");
+    assert_eq!(code, 1);
 }
 
 #[test]
