@@ -94,6 +94,12 @@ impl Decoder {
         self.stream.push(bytes);
     }
 
+    /// How many bytes more it takes for the packet that has been begun to be whole, as far
+    /// as that is known; 0 if none has.
+    pub fn wanting(&self) -> usize {
+        self.stream.wanting()
+    }
+
     /// What has been taken so far.
     pub fn totals(&self) -> Totals {
         self.totals

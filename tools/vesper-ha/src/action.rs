@@ -4,7 +4,7 @@
 //! does not answer holds up nothing else.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -50,6 +50,8 @@ pub struct Actor {
     pub attributes: Attributes,
     /// Guests that were left alone after all, by which rules.
     spared: Mutex<Vec<Spared>>,
+    /// What there was no thread for yet.
+    due: Mutex<VecDeque<Act>>,
     /// Boots of guests whose resource was failed.
     failed: Mutex<BTreeSet<Boot>>,
     /// Guests that an operator has cleared, and the number of the first line in the journal
@@ -121,15 +123,32 @@ impl Actor {
             dry_run,
             attributes: Attributes::new(Box::new(set), Box::new(has), Box::new(tell)),
             spared: Mutex::default(),
+            due: Mutex::default(),
             failed: Mutex::default(),
             cleared: Mutex::default(),
         }
     }
 
-    /// Begins to do what a rule asks for.
+    /// Begins to do what a rule asks for, or has [`Actor::go_on`] begin.
     pub fn start(self: &Arc<Self>, act: Act) {
-        let actor = Arc::clone(self);
-        thread::spawn(move || actor.act(&act));
+        self.due.hold().push_back(act);
+        if !self.go_on() {
+            log("there is no thread for all that is to be done: it is tried again");
+        }
+    }
+
+    /// Begins what there was no thread for; false if there still is none for all of it.
+    pub fn go_on(self: &Arc<Self>) -> bool {
+        let mut due = self.due.hold();
+        while let Some(act) = due.front().cloned() {
+            let actor = Arc::clone(self);
+            let begun = thread::Builder::new().spawn(move || actor.act(&act));
+            if begun.is_err() {
+                break;
+            }
+            due.pop_front();
+        }
+        due.is_empty() & self.attributes.go_on()
     }
 
     /// Guests that were left alone since the last time this was asked.
@@ -384,7 +403,12 @@ fn environment(command: &mut Command, rule: &Rule, event: &Event) {
 
 /// A line for the service's log; the guest had a hand in it.
 pub fn log(text: &str) {
-    eprintln!("{}", Shown(text));
+    let text = Shown(text).to_string();
+    match cfg!(test) {
+        // Shown with a test that fails, and else not.
+        true => eprintln!("{text}"),
+        false => vesper_cli::say(&text),
+    }
 }
 
 #[cfg(test)]

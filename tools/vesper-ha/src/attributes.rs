@@ -6,6 +6,7 @@
 //! next start: so it is asked from time to time whether it still has what it was given.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,11 @@ pub type Has = dyn Fn(&str) -> Result<bool, Failure> + Send + Sync;
 /// written down then.
 pub type Tell = dyn Fn(&str, Vec<Line>) + Send + Sync;
 
+/// What a thread is to do.
+type Work = Box<dyn FnOnce() + Send>;
+/// Has a thread do it, if one can be had.
+type Spawn = dyn Fn(Work) -> io::Result<()> + Send + Sync;
+
 /// All attributes that were ever wanted.
 pub struct Attributes(Arc<Inner>);
 
@@ -38,6 +44,7 @@ struct Inner {
     has: Box<Has>,
     tell: Box<Tell>,
     keep: Duration,
+    spawn: Box<Spawn>,
 }
 
 #[derive(Default)]
@@ -61,10 +68,16 @@ impl Slot {
 impl Attributes {
     /// None is wanted yet.
     pub fn new(set: Box<Set>, has: Box<Has>, tell: Box<Tell>) -> Self {
-        Self::asking(set, has, tell, KEEP)
+        Self::asking(set, has, tell, KEEP, Box::new(spawn))
     }
 
-    fn asking(set: Box<Set>, has: Box<Has>, tell: Box<Tell>, keep: Duration) -> Self {
+    fn asking(
+        set: Box<Set>,
+        has: Box<Has>,
+        tell: Box<Tell>,
+        keep: Duration,
+        spawn: Box<Spawn>,
+    ) -> Self {
         Self(Arc::new(Inner {
             slots: Mutex::default(),
             moved: Condvar::new(),
@@ -72,6 +85,7 @@ impl Attributes {
             has,
             tell,
             keep,
+            spawn,
         }))
     }
 
@@ -84,11 +98,30 @@ impl Attributes {
         slot.lines.extend(lines);
         // Somebody else may have set it since: it is set even if it was.
         slot.is = None;
-        if !std::mem::replace(&mut slot.busy, true) {
-            let (inner, name) = (Arc::clone(&self.0), name.to_owned());
-            thread::spawn(move || inner.work(&name));
-        }
+        drop(slots);
+        self.go_on();
         self.0.moved.notify_all();
+    }
+
+    /// Has threads see to what none sees to yet; false if there are not enough of them: to
+    /// be called again then.
+    pub fn go_on(&self) -> bool {
+        let mut all = true;
+        let mut slots = self.0.slots();
+        for (name, slot) in slots.iter_mut() {
+            if slot.busy || slot.is_settled() {
+                continue;
+            }
+            let (inner, name) = (Arc::clone(&self.0), name.clone());
+            match (self.0.spawn)(Box::new(move || inner.work(&name))) {
+                Ok(()) => slot.busy = true,
+                Err(error) => {
+                    slot.said = format!("no thread for it: {error}");
+                    all = false;
+                }
+            }
+        }
+        all
     }
 
     /// Waits for so long until an attribute is as it is wanted; says how that went.
@@ -115,6 +148,10 @@ impl std::fmt::Debug for Attributes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Attributes").finish_non_exhaustive()
     }
+}
+
+fn spawn(work: Work) -> io::Result<()> {
+    thread::Builder::new().spawn(work).map(drop)
 }
 
 impl Inner {
@@ -258,6 +295,34 @@ mod tests {
         assert_eq!(*state.lock().unwrap(), "x=-");
     }
 
+    #[test]
+    fn threads_that_can_not_be_had_at_first() {
+        let refusals = Arc::new(AtomicUsize::new(2));
+        let left = Arc::clone(&refusals);
+        let attributes = Attributes::asking(
+            Box::new(|name, value| Ok(text(name, value))),
+            Box::new(|_| Ok(true)),
+            Box::new(|_, _| {}),
+            KEEP,
+            Box::new(move |work| match left.load(Ordering::SeqCst) {
+                0 => spawn(work),
+                more => {
+                    left.store(more - 1, Ordering::SeqCst);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+            }),
+        );
+        attributes.want("x", Some("1"), Vec::new());
+        let said = attributes.wait("x", Duration::ZERO).unwrap_err();
+        assert!(said.starts_with("no thread for it"), "{said}");
+        assert!(!attributes.go_on());
+        assert!(attributes.go_on());
+        assert_eq!(attributes.wait("x", PATIENCE), Ok("x=1".into()));
+        // One that is set has its thread.
+        refusals.store(1, Ordering::SeqCst);
+        assert!(attributes.go_on());
+    }
+
     /// A cluster that starts: it has forgotten all, and does not answer at first.
     #[derive(Default)]
     struct Cluster {
@@ -290,6 +355,7 @@ mod tests {
             }),
             Box::new(move |said, _| tell.lock().unwrap().push(said.to_owned())),
             Duration::from_millis(5),
+            Box::new(spawn),
         );
         let end = Instant::now() + PATIENCE;
         let wait_for = |count: usize| loop {

@@ -2,10 +2,11 @@
 
 //! Pacemaker, by its command-line tools: they are the interface that stays.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use wait_timeout::ChildExt;
@@ -242,14 +243,21 @@ pub fn run(command: &mut Command, limit: Duration) -> Result<Ended, String> {
 
 fn run_for(command: &mut Command, limit: Duration, rest: Duration) -> Result<Ended, String> {
     let program = command.get_program().to_string_lossy().into_owned();
-    let fail = |error: std::io::Error| format!("{program}: {error}");
+    let fail = |error: io::Error| format!("{program}: {error}");
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().map_err(fail)?;
-    let out = collect(child.stdout.take());
-    let err = collect(child.stderr.take());
+    let said =
+        collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
+    let (out, err) = match said {
+        Ok(said) => said,
+        Err(error) => {
+            end(&mut child);
+            return Err(fail(error));
+        }
+    };
     let status = match child.wait_timeout(limit).map_err(fail)? {
         Some(status) => status,
         None => {
@@ -286,12 +294,13 @@ impl Said {
     }
 }
 
-/// Reads what a program says, so that it never waits for a reader.
-fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> Said {
+/// Reads what a program says, so that it never waits for a reader; fails if no thread can
+/// be had for that.
+fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> io::Result<Said> {
     let text = Arc::new(Mutex::new(Vec::new()));
     let (over, end) = mpsc::channel();
     let into = Arc::clone(&text);
-    std::thread::spawn(move || {
+    thread::Builder::new().spawn(move || {
         let mut piece = [0; 4096];
         // Dropped at the end, which is what the other side waits for.
         let _over: Sender<()> = over;
@@ -301,8 +310,8 @@ fn collect<R: Read + Send + 'static>(pipe: Option<R>) -> Said {
             let room = OUTPUT.saturating_sub(into.len()).min(len);
             into.extend_from_slice(&piece[..room]);
         }
-    });
-    Said { text, end }
+    })?;
+    Ok(Said { text, end })
 }
 
 fn end(child: &mut Child) {

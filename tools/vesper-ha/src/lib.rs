@@ -82,7 +82,7 @@ fn monitor(cli: &Cli, latches: &Latches, guest: Option<&str>) -> Result<()> {
     let now = || Device::open(&cli.device).and_then(Host::new)?.domains();
     let (verdict, remark) = judge_mark(&guest, latches.get(&guest), now);
     if let Some(remark) = remark {
-        eprintln!("vesper-ha: {}", Shown(&remark));
+        vesper_cli::say(&format!("vesper-ha: {}", Shown(&remark)));
     }
     verdict
 }

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use vesper_abi::escape::Shown;
+use vesper_cli::say;
 use vesper_ha::cli::Cli;
 use vesper_ha::run;
 
@@ -16,9 +17,9 @@ fn main() -> ExitCode {
     match run(&cli, &mut out).and_then(|()| Ok(out.flush()?)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vesper-ha: {}", Shown(&error.to_string()));
+            say(&format!("vesper-ha: {}", Shown(&error.to_string())));
             if let Some(remedy) = error.remedy() {
-                eprintln!("vesper-ha: {}", Shown(&remedy));
+                say(&format!("vesper-ha: {}", Shown(&remedy)));
             }
             ExitCode::FAILURE
         }

@@ -11,11 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::SigSet;
-use nix::sys::time::TimeSpec;
 use vesper_cli::cat::Feed;
 use vesper_cli::control::{Device, Host};
 use vesper_cli::debugfs::Debugfs;
@@ -31,6 +29,9 @@ use crate::latch::Latches;
 use crate::lock::Lock;
 use crate::resident;
 
+/// Between two attempts to have a thread.
+const AGAIN: Duration = Duration::from_millis(500);
+
 /// Runs until Ctrl-C or SIGTERM.
 pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -> Result<()> {
     let config = Config::read(&places.config)?;
@@ -44,6 +45,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     sys::catch_interrupts().map_err(failed("installing the handler for Ctrl-C"))?;
     let open = sys::block_interrupts().map_err(failed("blocking Ctrl-C"))?;
     let past = Journal::read(&places.state)?;
+    sys::allow_many_files();
     // Before there are other threads, whose stacks would be filled.
     resident::stay();
     let latches = Latches::new(&places.latches);
@@ -88,9 +90,11 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
             .iter()
             .for_each(|error| log(&error.to_string()));
         court.see_to_what_is_due();
+        let again = (!court.actor().go_on()).then_some(AGAIN);
+        let pauses = [feed.pause(), court.pause(), again];
         let pause = match round.more {
             true => Some(Duration::ZERO),
-            false => [feed.pause(), court.pause()].into_iter().flatten().min(),
+            false => pauses.into_iter().flatten().min(),
         };
         let fds = std::iter::once(control.as_fd());
         let fds = fds.chain(feed.fds()).chain(words.iter().map(AsFd::as_fd));
@@ -119,14 +123,10 @@ fn wait<'a>(
     if let Some(first) = fds.first_mut() {
         first.set_events(PollFlags::POLLIN | PollFlags::POLLOUT);
     }
-    let pause = pause.map(TimeSpec::from_duration);
-    match ppoll(&mut fds, pause, Some(open)) {
-        Ok(_) | Err(Errno::EINTR) => {}
-        Err(errno) => {
-            let what = "waiting for events";
-            return Err(Error::System { what, errno });
-        }
-    }
+    sys::wait(&mut fds, pause, &open).map_err(|errno| {
+        let what = "waiting for events";
+        Error::System { what, errno }
+    })?;
     // A device without poll() is always ready for both.
     let first = fds.first().and_then(PollFd::revents);
     Ok(first.is_some_and(|events| events.contains(PollFlags::POLLOUT)))
@@ -156,10 +156,7 @@ fn wait_for(device: &Path, open: SigSet) -> Result<Option<Device>> {
             Err(error) => return Err(error.into()),
         }
         let mut fds = [PollFd::new(inotify.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut fds, None, Some(open)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
+        sys::wait(&mut fds, None, &open).map_err(failed)?;
     }
     Ok(None)
 }

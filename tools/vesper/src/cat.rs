@@ -2,6 +2,7 @@
 
 //! `vesper cat`: reads the relay files of modules, decodes, and shows.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::record::{Lookup, RecordError};
 use crate::relay::ModuleFiles;
-use crate::sys;
+use crate::{say, sys};
 
 mod feed;
 mod follow;
@@ -36,6 +37,8 @@ struct Module {
     decoders: Vec<Decoder>,
     symbols: Symbols,
     label: Label,
+    /// All files have ended, when this was looked at last.
+    over: bool,
 }
 
 /// What all of it works on.
@@ -75,7 +78,7 @@ pub fn run<C: Control>(
     let totals = session.totals();
     let trouble = totals.lost > 0 || totals.missing > 0 || totals.malformed > 0;
     if args.follow || sys::interrupted() || trouble {
-        eprintln!("{}", summary(&totals));
+        say(&summary(&totals));
     }
     if totals.malformed > 0 {
         return Err(Error::Malformed(totals.malformed));
@@ -98,7 +101,7 @@ fn summary(totals: &Totals) -> String {
 impl Module {
     fn of_copy(dir: &Path) -> Result<Self> {
         let files = ModuleFiles::open_copy(dir)?;
-        let symbols = Symbols::load(files.metadata_path(), dir.display().to_string())?;
+        let symbols = Symbols::load(&files, dir.display().to_string())?;
         // A copy tells by itself where it comes from.
         let label = Label::of_copy(&symbols.metadata());
         Ok(Self::new(files, symbols, label))
@@ -112,6 +115,8 @@ impl Module {
         let lookup = Lookup::new(debugfs, host());
         let mut modules = Vec::new();
         let mut left_out = None;
+        // Two readers of one buffer take packets away from each other.
+        let mut taken = HashSet::new();
         for Scope { domain, module } in targets {
             let names = match module {
                 Some(module) => vec![module.clone()],
@@ -121,15 +126,21 @@ impl Module {
                 return Err(RecordError::Nothing(domain.clone()).into());
             }
             for name in names {
+                if taken.contains(&(domain, name.clone())) {
+                    continue;
+                }
                 let files = ModuleFiles::open(debugfs, domain, &name)?;
                 let target = format!("{domain}/{name}");
                 match Self::named(files, domain, &name, target, &lookup) {
                     // A lent channel of other code, which nobody has asked for by name.
                     Err(error @ Error::NoMetadata(_)) if module.is_none() => {
-                        eprintln!("vesper: {error}: it is left out");
+                        say(&format!("vesper: {error}: it is left out"));
                         left_out = Some(error);
                     }
-                    named => modules.push(named?),
+                    named => {
+                        taken.insert((domain, name));
+                        modules.push(named?);
+                    }
                 }
             }
         }
@@ -139,7 +150,7 @@ impl Module {
         // Where it matters for the order.
         if modules.len() > 1 {
             for (module, time) in &modules {
-                eprintln!("vesper: {}: {time}", module.label);
+                say(&format!("vesper: {}: {time}", module.label));
             }
         }
         Ok(modules.into_iter().map(|(module, _)| module).collect())
@@ -153,7 +164,7 @@ impl Module {
         target: String,
         lookup: &Lookup<C>,
     ) -> Result<(Self, String)> {
-        let symbols = Symbols::load(files.metadata_path(), target)?;
+        let symbols = Symbols::load(&files, target)?;
         let metadata = symbols.metadata();
         let origin = lookup.origin(domain, Some(&metadata));
         let time = lookup.describe(&origin);
@@ -167,33 +178,68 @@ impl Module {
             decoders: Vec::new(),
             symbols,
             label,
+            over: false,
         }
     }
 
     /// Opens files that are there by now; true if there are new ones.
     fn find_files(&mut self) -> Result<bool> {
         let before = self.decoders.len();
-        self.files.rescan()?;
+        let scanned = self.files.rescan();
+        // Also of those that were opened before one that can't be.
         for file in self.files.list().iter().skip(before) {
             let uuid = self.symbols.metadata().uuid;
             self.decoders.push(Decoder::new(uuid, file.cpu()));
         }
+        scanned?;
         Ok(self.decoders.len() > before)
+    }
+
+    /// Looks at the metadata once more when nothing is left but them: the host keeps the
+    /// directory until somebody has read all of them.
+    fn read_last_metadata(&mut self) {
+        let over = !self.decoders.is_empty() && self.files.all_ended();
+        if over && !self.over {
+            self.symbols.reload();
+        }
+        self.over = over;
     }
 }
 
 /// Reads files when what was read before has been shown.
-struct Files<'a>(&'a mut ModuleFiles, Vec<u8>);
+struct Files<'a> {
+    files: &'a mut ModuleFiles,
+    buffer: Vec<u8>,
+    /// Bytes that may still be read: packets need not have any records.
+    left: usize,
+}
+
+impl<'a> Files<'a> {
+    fn new(files: &'a mut ModuleFiles, left: usize) -> Self {
+        let buffer = vec![0; CHUNK];
+        Self {
+            files,
+            buffer,
+            left,
+        }
+    }
+}
 
 impl Refill for Files<'_> {
     type Error = Error;
 
     fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
-        if sys::interrupted() {
+        // After Ctrl-C no more than the rest of a packet of which some has been taken.
+        let room = match sys::interrupted() {
+            true => decoder.wanting().min(CHUNK),
+            false => CHUNK,
+        };
+        if room == 0 || self.left == 0 {
             return Ok(false);
         }
-        let len = self.0.read(number, &mut self.1)?;
-        decoder.push(&self.1[..len]);
+        let len = self.files.read(number, &mut self.buffer[..room])?;
+        decoder.push(&self.buffer[..len]);
+        self.left = self.left.saturating_sub(len);
         Ok(len > 0)
     }
 }
@@ -233,9 +279,6 @@ fn show_all<R: Refill<Error = Error>, W: Write>(
     wait: bool,
 ) -> Result<()> {
     loop {
-        if !wait && sys::interrupted() {
-            return Ok(());
-        }
         let time = |line: &Line<'_, R>| {
             let cycles = line.merge.peek()?;
             Some(line.label.clock.nanoseconds(cycles))
@@ -267,7 +310,7 @@ impl<W: Write> Session<'_, W> {
     fn drain(&mut self) -> Result<()> {
         let mut lines = Vec::new();
         for module in &mut self.modules {
-            let source = Files(&mut module.files, vec![0; CHUNK]);
+            let source = Files::new(&mut module.files, usize::MAX);
             let (decoders, symbols) = (&mut module.decoders, &mut module.symbols);
             lines.push(Line::new(decoders, symbols, &module.label, source)?);
         }

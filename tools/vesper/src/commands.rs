@@ -341,6 +341,14 @@ pub fn stat(host: &Host<impl Control>, args: &cli::Stat, out: &mut impl Write) -
             let module = module.as_ref();
             module.is_none_or(|module| text(&buffer.module) == module.as_bytes())
         };
+        if let (Some(module), None) = (&module, buffers.iter().find(wanted)) {
+            let modules = host.modules(&domain)?;
+            // One that is there need not have a channel.
+            if !modules.iter().any(|m| text(&m.name) == module.as_bytes()) {
+                let module = module.clone();
+                return Err(Error::NotLoaded { domain, module });
+            }
+        }
         for buffer in buffers.iter().filter(wanted) {
             let overwrite = buffer.flags & bindings::VIRTIO_VESPER_CHAN_OVERWRITE != 0;
             if args.json.json {

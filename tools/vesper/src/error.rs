@@ -477,6 +477,16 @@ impl Error {
                  the guest had not begun, as when it is paused, is withdrawn; --timeout gives it \
                  longer"
             ),
+            Self::TimedOut {
+                action: Action::Share | Action::Unshare,
+                domain,
+                ..
+            }
+            | Self::Interrupted {
+                action: Action::Share | Action::Unshare,
+                domain,
+                ..
+            } => format!("`vesper share {domain}` lists what is shared"),
             Self::TimedOut { domain, .. } => {
                 format!("something may still use it, see `vesper list {domain}`")
             }
@@ -484,7 +494,7 @@ impl Error {
                 format!("`vesper list {domain}` shows whether it is there")
             }
             Self::Ioctl { errno, .. } => match errno {
-                Errno::ENOMEM => memlock_remedy().into(),
+                Errno::ENOMEM => "the host is short of memory".into(),
                 Errno::EBUSY => "other requests are queued: try again".into(),
                 Errno::EPERM | Errno::EACCES => "this is for root".into(),
                 _ => return None,

@@ -31,7 +31,9 @@ pub fn keep(args: &cli::Keep, device: &std::path::Path, out: &mut impl Write) ->
             Ok(())
         }
         KeepAction::Remove { domain, probe } => {
-            let count = config.remove(domain, probe.as_deref())?;
+            // By the path that it was kept with, too. Without the file that may not be known.
+            let path = probe.as_deref().and_then(|probe| absolute(probe).ok());
+            let count = config.remove(domain, probe.as_deref(), path.as_deref())?;
             writeln!(out, "{domain}: {count} kept no longer")?;
             Ok(())
         }

@@ -33,6 +33,12 @@ use control::{Device, Host};
 use debugfs::Debugfs;
 use error::{Error, Result};
 
+/// A line on standard error, or nothing where that can't be written to: it is no reason to
+/// end, as eprintln!() would have it.
+pub fn say(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Does what the command line asks for, and prints to `out`.
 pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
     let host = || Host::new(Device::open(&cli.device)?);
@@ -55,9 +61,11 @@ pub fn run(cli: &Cli, out: &mut impl Write) -> Result<()> {
         Command::Reap(args) => commands::reap(&host()?, args, out),
         Command::Cat(args) => {
             catch_interrupts()?;
+            sys::allow_many_files();
             cat::run(args, || Debugfs::find(cli.debugfs.as_deref()), host, out)
         }
         Command::Record(args) => {
+            sys::allow_many_files();
             let debugfs = Debugfs::find(cli.debugfs.as_deref())?;
             record::run(args, &debugfs, host, out)
         }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use vesper_abi::escape::{is_unsafe, Shown};
 use vesper_cli::cli::Cli;
-use vesper_cli::run;
+use vesper_cli::{run, say};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -19,7 +19,7 @@ fn main() -> ExitCode {
             if text.chars().all(|c| c == '\n' || !is_unsafe(c)) {
                 error.exit();
             }
-            eprint!("{}", Shown(&text));
+            say(Shown(&text).to_string().trim_end());
             return ExitCode::from(2);
         }
     };
@@ -29,9 +29,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vesper: {}", Shown(&error.to_string()));
+            say(&format!("vesper: {}", Shown(&error.to_string())));
             if let Some(remedy) = error.remedy() {
-                eprintln!("vesper: {}", Shown(&remedy));
+                say(&format!("vesper: {}", Shown(&remedy)));
             }
             ExitCode::from(error.exit_code())
         }

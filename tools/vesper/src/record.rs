@@ -10,10 +10,8 @@ use std::io::Write;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::signal::SigSet;
-use nix::sys::time::TimeSpec;
 
 use crate::cli;
 use crate::control::{Control, Host};
@@ -95,10 +93,10 @@ pub fn run<C: Control, W: Write>(
     place::open(&args.output, args.resume)?;
     let recorded = session.record(&open);
     let finished = session.finish(recorded.is_ok());
-    session.summary()?;
+    let said = session.summary();
     recorded.and(finished)?;
     match (session.left_out, session.totals.malformed) {
-        (0, 0) => Ok(()),
+        (0, 0) => said,
         (0, count) => Err(RecordError::Malformed(count).into()),
         (count, _) => Err(RecordError::LeftOut(count).into()),
     }
@@ -196,8 +194,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 }
                 // A guest's doing, which is not to end the recording of others.
                 Err(error @ (Error::Metadata { .. } | Error::NoMetadata(_))) => {
-                    writeln!(self.out, "left out: {error}")?;
-                    self.out.flush()?;
+                    self.say(&format!("left out: {error}"));
                     self.left_out += 1;
                     self.done.push(identity);
                     continue;
@@ -205,9 +202,8 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 opened => opened?,
             };
             let (name, at) = (&source.name, source.place.display());
-            writeln!(self.out, "{name}: recording into {at}")?;
-            writeln!(self.out, "{name}: {}", lookup.describe(&source.origin))?;
-            self.out.flush()?;
+            let time = lookup.describe(&source.origin);
+            self.say(&format!("{name}: recording into {at}\n{name}: {time}"));
             self.traces += 1;
             self.sources.push(source);
         }
@@ -220,7 +216,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let settled = self.sources.iter().filter_map(|s| s.stale_since);
         let next = settled.map(|since| since + SETTLE).chain(end).min();
         let now = Instant::now();
-        let timeout = next.map(|next| TimeSpec::from_duration(next.saturating_duration_since(now)));
+        let time = next.map(|next| next.saturating_duration_since(now));
         let live = |(n, source): (usize, &Source)| -> Vec<_> {
             source.live().map(|number| (n, number)).collect()
         };
@@ -229,14 +225,10 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         fds.extend(live.iter().map(|&(source, number)| {
             PollFd::new(self.sources[source].files().fd(number), PollFlags::POLLIN)
         }));
-        match ppoll(&mut fds, timeout, Some(*open)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok((false, Vec::new())),
-            Err(errno) => {
-                let what = "waiting for records".into();
-                return Err(Error::Ioctl { what, errno });
-            }
-        }
+        sys::wait(&mut fds, time, open).map_err(|errno| {
+            let what = "waiting for records".into();
+            Error::Ioctl { what, errno }
+        })?;
         let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::POLLERR);
         let changed = !events(&fds[0]).is_empty();
         let found: Vec<PollFlags> = fds[1..].iter().map(events).collect();
@@ -269,8 +261,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let over = |source: &Source| source.is_over();
         while let Some(at) = self.sources.iter().position(over) {
             let mut source = self.sources.swap_remove(at);
-            writeln!(self.out, "{}: ended", source.name)?;
-            self.out.flush()?;
+            self.say(&format!("{}: ended", source.name));
             self.done.push(source.identity);
             self.end(&mut source)?;
         }
@@ -312,6 +303,11 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             result = result.and(ended);
         }
         result
+    }
+
+    /// A line that nobody may be there to read: records are taken all the same.
+    fn say(&mut self, line: &str) {
+        let _ = writeln!(self.out, "{line}").and_then(|()| self.out.flush());
     }
 
     fn summary(&mut self) -> Result<()> {

@@ -6,13 +6,13 @@ use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::PollFlags;
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use vesper_abi::bindings::VESPER_POSITION_ENDED;
 
 use crate::debugfs::Debugfs;
@@ -77,10 +77,14 @@ impl RelayFile {
     }
 }
 
-/// The directory of a module.
+/// The directory of a module: the one that was opened, whatever is called so by now.
 #[derive(Debug)]
 pub(crate) struct ModuleFiles {
+    handle: File,
+    /// By the open directory, as its name can be another's at any time.
     dir: PathBuf,
+    /// The name that it had.
+    shown: PathBuf,
     files: Vec<RelayFile>,
     known: HashSet<(u64, u64)>,
 }
@@ -89,43 +93,56 @@ impl ModuleFiles {
     /// Looks whether there is such a module.
     pub(crate) fn open(debugfs: &Debugfs, domain: &str, module: &str) -> Result<Self> {
         let dir = debugfs.module(domain, module);
-        match fs::metadata(&dir) {
-            Ok(found) if found.is_dir() => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(Error::File { path: dir, error });
-            }
-            _ => {
-                return Err(Error::NoFiles {
-                    domain: domain.to_owned(),
-                    module: module.to_owned(),
-                    root: debugfs.root().to_owned(),
-                    known: debugfs.modules().unwrap_or_default(),
-                });
-            }
-        }
-        Ok(Self::new(dir))
+        Self::open_dir(&dir).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::NoFiles {
+                domain: domain.to_owned(),
+                module: module.to_owned(),
+                root: debugfs.root().to_owned(),
+                known: debugfs.modules().unwrap_or_default(),
+            },
+            _ => Error::File { path: dir, error },
+        })
     }
 
     /// Takes a copy of a module's directory.
     pub(crate) fn open_copy(dir: &Path) -> Result<Self> {
         // A directory that can't be read is an error, one without files is not.
-        fs::read_dir(dir).map_err(|error| Error::File {
+        Self::open_dir(dir).map_err(|error| Error::File {
             path: dir.to_owned(),
             error,
-        })?;
-        Ok(Self::new(dir.to_owned()))
+        })
     }
 
-    fn new(dir: PathBuf) -> Self {
-        Self {
-            dir,
+    /// Takes a directory that is there.
+    pub(crate) fn open_dir(dir: &Path) -> io::Result<Self> {
+        let handle = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_CLOEXEC)
+            .open(dir)?;
+        Ok(Self {
+            dir: PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd())),
+            shown: dir.to_owned(),
+            handle,
             files: Vec::new(),
             known: HashSet::new(),
-        }
+        })
     }
 
+    /// Device and inode of the directory.
+    pub(crate) fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = self.handle.metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
+    /// Where the metadata are, while this is there.
     pub(crate) fn metadata_path(&self) -> PathBuf {
         self.dir.join(METADATA)
+    }
+
+    /// An error with the metadata, by the name that the operator knows.
+    pub(crate) fn metadata_error(&self, error: io::Error) -> Error {
+        let path = self.shown.join(METADATA);
+        Error::File { path, error }
     }
 
     pub(crate) fn list(&self) -> &[RelayFile] {
@@ -138,7 +155,7 @@ impl ModuleFiles {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
-                let path = self.dir.clone();
+                let path = self.shown.clone();
                 return Err(Error::File { path, error });
             }
         };
@@ -154,7 +171,10 @@ impl ModuleFiles {
             match self.open_one(cpu, &path) {
                 // Gone between being listed and being opened.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Error::File { path, error }),
+                Err(error) => {
+                    let path = self.shown.join(path.file_name().unwrap_or_default());
+                    return Err(Error::File { path, error });
+                }
                 Ok(()) => {}
             }
         }
@@ -205,7 +225,7 @@ impl ModuleFiles {
                     return Ok(0);
                 }
                 _ => {
-                    let path = relay.path.clone();
+                    let path = self.shown.join(relay.name());
                     return Err(Error::File { path, error });
                 }
             }
@@ -225,11 +245,10 @@ impl ModuleFiles {
         relay.ended || relay.hung_up || relay.has_ended() || relay.is_removed()
     }
 
-    /// The same where the file may have another name by now: only what the file
-    /// itself says counts.
+    /// The same, but only what the file itself says counts.
     pub(crate) fn is_drained(&self, number: usize) -> bool {
         let relay = &self.files[number];
-        relay.ended || relay.hung_up || relay.has_ended()
+        relay.ended || relay.hung_up || relay.has_ended() || relay.has_hung_up()
     }
 
     /// What to poll.
@@ -255,12 +274,12 @@ impl ModuleFiles {
 
     /// Whether the directory is gone.
     pub(crate) fn is_removed(&self) -> bool {
-        !self.dir.exists()
+        self.handle.metadata().is_ok_and(|found| found.nlink() == 0)
     }
 }
 
 impl RelayFile {
-    /// Whether the path names this file no longer.
+    /// Whether the directory has this file no longer.
     fn is_removed(&self) -> bool {
         match fs::symlink_metadata(&self.path) {
             Ok(meta) => (meta.dev(), meta.ino()) != self.identity,
@@ -273,6 +292,13 @@ impl RelayFile {
         sys::position(&self.file).is_ok_and(|position| {
             position.flags & VESPER_POSITION_ENDED != 0 && position.produced == position.consumed
         })
+    }
+
+    /// Whether poll() says so. On a host that is locked down nothing else does.
+    fn has_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::empty())];
+        let polled = poll(&mut fds, PollTimeout::ZERO);
+        polled.is_ok_and(|count| count > 0)
     }
 }
 

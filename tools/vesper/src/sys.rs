@@ -8,11 +8,14 @@
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::libc::{c_int, c_ulong};
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::poll::{ppoll, PollFd};
+use nix::sys::resource::{getrlimit, setrlimit, Resource};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::time::TimeSpec;
 use nix::time::{clock_gettime, ClockId};
 use vesper_abi::bindings::{
     vesper_buffer, vesper_domain, vesper_heartbeat, vesper_info, vesper_list, vesper_load,
@@ -182,8 +185,20 @@ pub fn wall_clock_ns() -> i128 {
     }
 }
 
-/// Blocks Ctrl-C and SIGTERM but while a ppoll() with the mask that this gives
-/// waits: one that comes before it begins to wait is not missed.
+/// Files that may be open, if that many are allowed at all. Of programs that are started
+/// from here some go through all that there could be.
+const MANY_FILES: u64 = 1 << 19;
+
+/// Lets many files be open: each CPU of each module has one. What can't be had is seen when
+/// it is wanted.
+pub fn allow_many_files() {
+    if let Ok((now, most)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, now.max(most.min(MANY_FILES)), most);
+    }
+}
+
+/// Blocks Ctrl-C and SIGTERM but in a [`wait`] with the mask that this gives: one that
+/// comes before it begins to wait is not missed.
 pub fn block_interrupts() -> nix::Result<SigSet> {
     let mut open = SigSet::thread_get_mask()?;
     let mut set = SigSet::empty();
@@ -193,6 +208,19 @@ pub fn block_interrupts() -> nix::Result<SigSet> {
     }
     set.thread_block()?;
     Ok(open)
+}
+
+/// Waits until a file is as it is asked for, the time is over, or one of the signals that
+/// `open` lets through has come, which is no error.
+pub fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>, open: &SigSet) -> nix::Result<()> {
+    let polled = ppoll(fds, time.map(TimeSpec::from_duration), Some(*open));
+    // It takes no signal if a file is ready at once, as one always may be.
+    let blocked = open.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    blocked.thread_set_mask()?;
+    match polled {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);

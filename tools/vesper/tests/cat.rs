@@ -6,15 +6,20 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use nix::fcntl::{fcntl, FcntlArg};
+use nix::libc;
 use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, Pid};
 use tempfile::TempDir;
 use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
 
+/// What is read at a time.
+const CHUNK: usize = 64 << 10;
 const SYMBOL: (&str, u64) = ("do_send_sig_info+0x4f/0x90", 0xffff_ffff_8110_f14f);
 
 /// A debugfs with one module in it.
@@ -58,8 +63,12 @@ impl Tree {
     }
 
     fn follow(&self) -> Follower {
+        self.start(&["--follow", "web1/signal"])
+    }
+
+    fn start(&self, args: &[&str]) -> Follower {
         let mut child = self
-            .command(&["--follow", "web1/signal"])
+            .command(args)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -296,6 +305,38 @@ fn interrupting_ends_with_a_summary() {
 }
 
 #[test]
+fn interrupting_loses_nothing_that_was_taken() {
+    const EVENTS: usize = 300;
+    let tree = Tree::new();
+    let mut writer = PacketWriter::new(0);
+    let mut packet = || {
+        let event = |time| signal_event(time, 1, "a", 15, &[SYMBOL.1; 16]);
+        writer.packet(&(0..EVENTS as u64).map(event).collect::<Vec<_>>())
+    };
+    let packets = [packet(), packet(), packet()];
+    // The first read ends within the second, and what it gives is more than fits into the pipe
+    // that it is shown on.
+    assert!(packets[0].len() < CHUNK && packets[0].len() + packets[1].len() > CHUNK);
+    drop(tree.pipe("signal0"));
+    let mut pipe = File::options();
+    let pipe = pipe.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    let mut pipe = pipe.open(tree.dir.join("signal0")).unwrap();
+    fcntl(&pipe, FcntlArg::F_SETPIPE_SZ(4 * CHUNK as i32)).unwrap();
+    pipe.write_all(&packets.concat()).unwrap();
+    let mut shown = tree.start(&["web1/signal"]);
+    assert!(shown.line().contains("sender_pid=1 "));
+    kill(Pid::from_raw(shown.child.id() as i32), Signal::SIGINT).unwrap();
+    let (rest, code, words) = shown.end();
+    let lines = rest.lines().filter(|line| line.contains("sender_pid=1 "));
+    assert_eq!(lines.count(), 2 * EVENTS - 1);
+    let said = format!("{} records, 0 lost\n", 2 * EVENTS);
+    assert_eq!((code, words.as_str()), (Some(0), said.as_str()));
+    let mut left = vec![0; packets[2].len()];
+    pipe.read_exact(&mut left).unwrap();
+    assert!(left == packets[2]);
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let tree = Tree::new();
     let events: Vec<_> = (0..5000)
@@ -384,6 +425,18 @@ fn several_guests_are_on_one_time_line() {
             said.contains("web2/signal: times are by the guest's own"),
             "{said}"
         );
+    }
+}
+
+#[test]
+fn what_is_named_twice_is_read_once() {
+    let tree = Tree::new();
+    let event = signal_event(1_000_000_000, 1, "a", 15, &[]);
+    tree.write("signal0", &PacketWriter::new(0).packet(&[event]));
+    for targets in [&["web1", "web1/signal"][..], &["web1/signal", "web1"][..]] {
+        let output = tree.cat(targets);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(text(&output.stdout).lines().count(), 1);
     }
 }
 

@@ -68,6 +68,13 @@ web1    signal  ch0     8 x 64 KiB  overwrite  7         5         0     2      
 web1    signal  ch1     8 x 64 KiB  stop       7         5         3     -       1234
 "
     );
+    let (cause, remedy, code) = fails(&fake(), &["stat", "web1/typo"]);
+    assert_eq!(
+        cause,
+        "VESPER has loaded no module 'typo' into guest 'web1'"
+    );
+    assert_eq!(remedy, "`vesper list web1` shows those that it has loaded");
+    assert_eq!(code, 1);
 }
 
 #[test]
@@ -176,6 +183,13 @@ fn sharing() {
     assert_eq!(cause, "guest 'web1' can't show relay channels of others");
     assert!(remedy.contains("too old"), "{remedy}");
     assert_eq!(code, 1);
+    for errno in [Errno::ETIMEDOUT, Errno::EINTR] {
+        let silent = Fake { errno, ..fake() };
+        for stop in [&[][..], &["--stop"][..]] {
+            let (_, remedy, _) = fails(&silent, &[&["share", "web1", "x"], stop].concat());
+            assert_eq!(remedy, "`vesper share web1` lists what is shared");
+        }
+    }
     let twice = Fake {
         status: Errno::EEXIST as u32,
         stage: bindings::VIRTIO_VESPER_STAGE_FOREIGN,

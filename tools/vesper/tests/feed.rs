@@ -4,9 +4,14 @@
 //! the host module.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use vesper_cli::cat::{Feed, Judge};
@@ -37,15 +42,27 @@ impl Judge for Count {
     }
 }
 
-fn write(root: &TempDir, guest: &str, symbols: &[(&str, u64)], records: usize) {
-    let dir = root.path().join("vesper").join(guest).join("signal");
+fn directory(root: &TempDir, guest: &str) -> PathBuf {
+    root.path().join("vesper").join(guest).join("signal")
+}
+
+fn describe(root: &TempDir, guest: &str, symbols: &[(&str, u64)]) {
+    let dir = directory(root, guest);
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("metadata"), signal_metadata(symbols)).unwrap();
+}
+
+fn packets(records: usize) -> Vec<u8> {
     let event = |n| signal_event(1_000_000_000 + n as u64, 1, "sh", 15, &[SYMBOL.1]);
     let events: Vec<_> = (0..records).map(event).collect();
     let mut writer = PacketWriter::new(0);
     let packets = events.chunks(32).map(|events| writer.packet(events));
-    fs::write(dir.join("signal0"), packets.collect::<Vec<_>>().concat()).unwrap();
+    packets.collect::<Vec<_>>().concat()
+}
+
+fn write(root: &TempDir, guest: &str, symbols: &[(&str, u64)], records: usize) {
+    describe(root, guest, symbols);
+    fs::write(directory(root, guest).join("signal0"), packets(records)).unwrap();
 }
 
 fn feed(root: &TempDir) -> Feed<Device> {
@@ -71,6 +88,28 @@ fn who_writes_much_holds_up_nobody() {
 }
 
 #[test]
+fn who_writes_no_records_holds_up_nobody() {
+    let root = TempDir::new().unwrap();
+    write(&root, "quiet", &[SYMBOL], 1);
+    describe(&root, "loud", &[SYMBOL]);
+    let mut writer = PacketWriter::new(0);
+    let mut bytes = Vec::new();
+    while bytes.len() < 3 << 20 {
+        bytes.extend(writer.packet(&[]));
+    }
+    bytes.extend(writer.packet(&[signal_event(1, 1, "sh", 15, &[])]));
+    fs::write(directory(&root, "loud").join("signal0"), bytes).unwrap();
+    let mut feed = feed(&root);
+    feed.follow(|_, _| true).unwrap();
+    let mut count = Count::default();
+    assert!(feed.take(&mut count).more);
+    assert_eq!(count.records["quiet"], 1);
+    assert_eq!(count.records.get("loud"), None);
+    while feed.take(&mut count).more {}
+    assert_eq!(count.records["loud"], 1);
+}
+
+#[test]
 fn names_that_are_late_hold_up_nobody() {
     let root = TempDir::new().unwrap();
     write(&root, "web1", &[], 2);
@@ -81,7 +120,7 @@ fn names_that_are_late_hold_up_nobody() {
     assert_eq!(count.records["web1"], 2);
     assert!(count.named.is_empty());
     assert!(feed.pause().is_some());
-    let metadata = root.path().join("vesper/web1/signal/metadata");
+    let metadata = directory(&root, "web1").join("metadata");
     fs::write(metadata, signal_metadata(&[SYMBOL])).unwrap();
     let limit = Instant::now() + Duration::from_secs(60);
     while count.named.is_empty() {
@@ -164,4 +203,66 @@ fn metadata_that_can_never_be_read_are_told_of_once() {
         told += feed.follow(|_, _| true).unwrap().len();
     }
     assert_eq!(told, 1);
+}
+
+/// As the host does it when a module is loaded again before all of the last one is read.
+#[test]
+fn a_name_that_another_has_taken() {
+    let root = TempDir::new().unwrap();
+    write(&root, "web1", &[SYMBOL], 1);
+    let mut feed = feed(&root);
+    let mut count = Count::default();
+    feed.follow(|_, _| true).unwrap();
+    feed.take(&mut count);
+    let old = directory(&root, "web1").with_file_name("signal@1");
+    fs::rename(directory(&root, "web1"), &old).unwrap();
+    describe(&root, "web1", &[SYMBOL]);
+    let metadata = signal_metadata(&[SYMBOL]).replace("10111213", "20111213");
+    fs::write(directory(&root, "web1").join("metadata"), metadata).unwrap();
+    let mut new = packets(1);
+    // The first byte of its UUID.
+    new[4] = 0x20;
+    fs::write(directory(&root, "web1").join("signal0"), new).unwrap();
+    assert!(feed.follow(|_, _| true).unwrap().is_empty());
+    // One file of each, and what tells of directories.
+    assert_eq!(feed.fds().len(), 3);
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 2);
+    // A CPU of the old one that was missing.
+    fs::write(old.join("signal1"), packets(1)).unwrap();
+    feed.follow(|_, _| true).unwrap();
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 3);
+}
+
+/// As on a host that is locked down, whose relay files have no ioctls.
+#[test]
+fn what_poll_says_is_an_end() {
+    let root = TempDir::new().unwrap();
+    describe(&root, "web1", &[SYMBOL]);
+    let dir = directory(&root, "web1");
+    mkfifo(&dir.join("signal0"), Mode::S_IRWXU).unwrap();
+    let mut input = File::options();
+    let input = input.read(true).write(true);
+    let mut input = input.open(dir.join("signal0")).unwrap();
+    let mut feed = feed(&root);
+    let mut count = Count::default();
+    feed.follow(|_, _| true).unwrap();
+    input.write_all(&packets(1)).unwrap();
+    feed.take(&mut count);
+    assert_eq!(feed.fds().len(), 2);
+
+    // The host keeps the directory until the metadata have been read, too.
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK).unwrap();
+    let read = AddWatchFlags::IN_CLOSE_NOWRITE;
+    watch.add_watch(&dir.join("metadata"), read).unwrap();
+    input.write_all(&packets(1)).unwrap();
+    drop(input);
+    feed.take(&mut count);
+    assert_eq!(count.records["web1"], 2);
+    assert_eq!(feed.fds().len(), 1);
+    assert_eq!(watch.read_events().unwrap().len(), 1);
+    // And no more than once.
+    feed.take(&mut count);
+    assert!(watch.read_events().is_err());
 }

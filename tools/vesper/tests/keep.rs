@@ -2,7 +2,7 @@
 
 //! `vesper keep`, the program itself, but for what needs guests.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -37,6 +37,12 @@ fn what_is_kept_is_listed_until_it_is_removed() {
     );
     assert!(run(&["list", "web2", "--json"]).starts_with("[{\"domain\":\"web2\","));
     run(&["remove", "web2", "net2"]);
+    let file = dir.path().join("x.ko");
+    fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    run(&["add", "web2", file]);
+    let other = format!("{}/etc/../x.ko", dir.path().display());
+    run(&["remove", "web2", &other]);
     run(&["remove", "web1"]);
     assert_eq!(run(&["list", "--json"]), "[]\n");
 }
@@ -57,4 +63,17 @@ fn mistakes_are_told() {
     told(&["run"], 1, "modprobe vesper_host");
     fs::write(&config, "[[keep]]\ndomain = \"web1\"\nprobes = \"x\"\n").unwrap();
     told(&["list"], 1, "probes");
+}
+
+#[test]
+fn where_nothing_can_be_said_it_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_vesper"))
+        .args(["keep", "remove", "web1"])
+        .env("VESPER_KEEP", dir.path().join("keep.toml"))
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
 }

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
@@ -15,6 +16,9 @@ use tempfile::TempDir;
 use vesper_abi::packet::PacketHead;
 use vesper_ctf::tsdl;
 use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter};
+
+/// So long, and it will never come.
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct Tree(TempDir);
 
@@ -81,6 +85,20 @@ impl Recorder {
             if line.contains(text) {
                 return line;
             }
+        }
+    }
+
+    /// Until it waits for a directory to change.
+    fn until_it_watches(&self) {
+        let limit = Instant::now() + LIMIT;
+        let watches = || {
+            let fds = fs::read_dir(format!("/proc/{}/fdinfo", self.child.id())).unwrap();
+            let mut texts = fds.filter_map(|fd| fs::read_to_string(fd.ok()?.path()).ok());
+            texts.any(|text| text.contains("inotify wd"))
+        };
+        while !watches() {
+            assert!(Instant::now() < limit, "it watches nothing");
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -204,6 +222,29 @@ fn an_interrupt_ends_it_with_whole_packets() {
 }
 
 #[test]
+fn an_interrupt_ends_it_whatever_there_is_to_read() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    // Of such a file poll() always says that it is readable.
+    let packet = PacketWriter::new(0).packet(&event(10));
+    fs::write(dir.join("cpu0"), &packet).unwrap();
+    let mut recorder = tree.start(&["web1"]);
+    recorder.until("recording into");
+    recorder.interrupt();
+    let limit = Instant::now() + LIMIT;
+    while recorder.child.try_wait().unwrap().is_none() {
+        if Instant::now() > limit {
+            recorder.child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = recorder.end();
+    assert!(output.status.success(), "{output:?}");
+    let trace = tree.output().join("web1/signal/cpu0");
+    assert_eq!(fs::read(trace).unwrap(), packet);
+}
+
+#[test]
 fn modules_and_cpus_that_come_late() {
     let tree = Tree::new();
     let mut recorder = tree.start(&["web1", "web2/signal", "--wait"]);
@@ -239,6 +280,53 @@ fn modules_and_cpus_that_come_late() {
     recorder.interrupt();
     let output = recorder.end();
     assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn the_host_module_may_come_late() {
+    let tree = Tree::new();
+    fs::remove_dir(tree.0.path().join("vesper")).unwrap();
+    let mut recorder = tree.start(&["web1", "--wait"]);
+    recorder.until_it_watches();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let _input = pipe(&dir, "cpu0");
+    recorder.until("web1/signal: recording into");
+    recorder.interrupt();
+    assert!(recorder.end().status.success());
+}
+
+#[test]
+fn a_reader_of_its_words_that_goes_away_ends_nothing() {
+    let tree = Tree::new();
+    let mut pipes = Vec::new();
+    for name in ["web1/signal", "web2/signal"] {
+        pipes.push(pipe(&tree.described(name, &signal_metadata(&[])), "cpu0"));
+    }
+    let mut recorder = tree.start(&["web1", "web2"]);
+    for _ in 0..2 {
+        recorder.until("times are");
+    }
+    drop(recorder.out);
+    drop(pipes.remove(0));
+    // It has said that one has ended, or tried to, when it has closed the file.
+    let limit = Instant::now() + LIMIT;
+    let fds = format!("/proc/{}/fd", recorder.child.id());
+    let ended = tree.0.path().join("vesper/web1/signal/cpu0");
+    let is_open = || {
+        let mut fds = fs::read_dir(&fds).unwrap();
+        fds.any(|fd| fd.is_ok_and(|fd| fs::read_link(fd.path()).is_ok_and(|path| path == ended)))
+    };
+    while is_open() {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let packet = PacketWriter::new(0).packet(&event(10));
+    pipes[0].write_all(&packet).unwrap();
+    drop(pipes);
+    let output = recorder.child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let trace = tree.output().join("web2/signal/cpu0");
+    assert_eq!(fs::read(trace).unwrap(), packet);
 }
 
 #[test]

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use vesper_ctf::decoder::Item;
 
 use super::symbols::{LATE, STEP};
-use super::{Files, Line, Module, CHUNK};
+use super::{Files, Line, Module};
 use crate::cli::Scope;
 use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
@@ -20,10 +21,12 @@ use crate::record::{Lookup, Watch};
 use crate::relay::ModuleFiles;
 
 /// Taken from one module before the others have their turn: a guest that writes
-/// without end holds up nobody else.
+/// without end holds up nobody else. So many records, out of so many bytes.
 const BATCH: usize = 1024;
+const BATCH_BYTES: usize = 1 << 20;
 /// Metadata come in pieces: what can't be read is tried again after [`RETRY`], and for
-/// [`PATIENCE`] it is not said that it can't.
+/// [`PATIENCE`] it is not said that it can't. What can't be opened is tried again after
+/// that.
 const RETRY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// So many records of a module may wait for names at a time; others are told of as
@@ -58,12 +61,16 @@ pub struct Feed<C> {
     unread: BTreeMap<u64, Option<Instant>>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
+    /// Something could not be opened, as when too much is open: it is tried again then.
+    again: Option<Instant>,
 }
 
 /// One module, and what is still to be said of its records.
 struct Followed {
     module: Module,
     late: VecDeque<Late>,
+    /// It has been said that not all of its files can be opened.
+    lacks: bool,
 }
 
 /// A record that was handed on before all names in it were known.
@@ -93,6 +100,7 @@ impl<C: Control> Feed<C> {
             modules: BTreeMap::new(),
             unread: BTreeMap::new(),
             stale: true,
+            again: None,
         })
     }
 
@@ -100,10 +108,12 @@ impl<C: Control> Feed<C> {
     /// if any has come or gone since the last time.
     pub fn follow(&mut self, wants: impl Fn(&str, &str) -> bool) -> Result<Vec<Error>> {
         let told = self.watch.take();
-        if !told && !self.stale {
+        let again = self.again.is_some_and(|again| again <= Instant::now());
+        if !told && !self.stale && !again {
             return Ok(Vec::new());
         }
         self.stale = false;
+        self.again = None;
         self.watch.watch_root(&self.debugfs)?;
         self.targets.clear();
         for domain in self.debugfs.domains().unwrap_or_default() {
@@ -121,7 +131,7 @@ impl<C: Control> Feed<C> {
             let Ok(meta) = std::fs::metadata(&path) else {
                 continue;
             };
-            let number = std::os::unix::fs::MetadataExt::ino(&meta);
+            let number = meta.ino();
             if self.modules.contains_key(&number) {
                 continue;
             }
@@ -131,14 +141,27 @@ impl<C: Control> Feed<C> {
                     Module::named(files, &found.domain, &found.module, target, &self.lookup)
                 });
             match opened {
+                // Another has taken the name meanwhile: that is what was opened.
+                Ok((module, _)) if module.files.identity().ok() != Some((meta.dev(), number)) => {
+                    self.stale = true;
+                }
                 Ok((module, _)) => {
                     let late = VecDeque::new();
-                    self.modules.insert(number, Followed { module, late });
+                    let lacks = false;
+                    let followed = Followed {
+                        module,
+                        late,
+                        lacks,
+                    };
+                    self.modules.insert(number, followed);
                 }
                 // It says what its records look like before the first of them;
                 // the file that says so is watched for, and so is what goes.
                 Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => self.stale = true,
                 Err(error) => {
+                    if matches!(error, Error::File { .. }) {
+                        self.again = Some(Instant::now() + PATIENCE);
+                    }
                     let mut since = unread.remove(&number).unwrap_or(Some(Instant::now()));
                     match since {
                         Some(first) if first.elapsed() < PATIENCE => self.stale = true,
@@ -153,8 +176,13 @@ impl<C: Control> Feed<C> {
             }
         }
         for followed in self.modules.values_mut() {
-            if let Err(error) = followed.module.find_files() {
-                refused.push(error);
+            let found = followed.module.find_files();
+            let lacks = found.is_err();
+            let is_new = lacks && !followed.lacks;
+            followed.lacks = lacks;
+            if let Err(error) = found {
+                self.again = Some(Instant::now() + PATIENCE);
+                refused.extend(is_new.then_some(error));
             }
         }
         Ok(refused)
@@ -176,10 +204,11 @@ impl<C: Control> Feed<C> {
     pub fn pause(&self) -> Option<Duration> {
         let waiting = self.modules.values().any(|of| !of.late.is_empty());
         let unread = self.unread.values().any(Option::is_some);
+        let again = self.again;
         match (waiting, unread) {
             (true, _) => Some(STEP),
             (false, true) => Some(RETRY),
-            (false, false) => None,
+            (false, false) => again.map(|again| again.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -236,6 +265,7 @@ impl Followed {
                 self.module.files.close(number);
             }
         }
+        self.module.read_last_metadata();
         let Module {
             files, decoders, ..
         } = &self.module;
@@ -246,7 +276,7 @@ impl Followed {
     /// Reads what the files have now; false if that is more than one batch.
     fn drain(&mut self, judge: &mut impl Judge) -> Result<bool> {
         let module = &mut self.module;
-        let source = Files(&mut module.files, vec![0; CHUNK]);
+        let source = Files::new(&mut module.files, BATCH_BYTES);
         let mut line = Line::new(
             &mut module.decoders,
             &mut module.symbols,
@@ -254,6 +284,10 @@ impl Followed {
             source,
         )?;
         for _ in 0..BATCH {
+            // What is still to be read of one CPU may be older than what is there of others.
+            if line.source.left == 0 {
+                break;
+            }
             let Some(item) = line.merge.next(&line.metadata, &mut line.source)? else {
                 return Ok(true);
             };

@@ -63,6 +63,7 @@ impl<W: Write> Session<'_, W> {
                 // are found here, before that is looked at.
                 let mut over = true;
                 for module in &mut self.modules {
+                    module.read_last_metadata();
                     let new = module.find_files()?;
                     let gone = module.files.is_removed() || !module.decoders.is_empty();
                     over &= !new && gone && module.files.all_ended();

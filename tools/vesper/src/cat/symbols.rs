@@ -16,6 +16,7 @@ use vesper_ctf::record::{elements, Value};
 use vesper_ctf::tsdl;
 
 use crate::error::{Error, Result};
+use crate::relay::ModuleFiles;
 
 /// How long a name may be behind the record that needs it, in steps.
 pub(super) const STEP: Duration = Duration::from_millis(20);
@@ -42,14 +43,13 @@ pub(super) struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the metadata of `target` for the first time.
-    pub(super) fn load(path: PathBuf, target: String) -> Result<Self> {
+    /// Reads the metadata of `target` for the first time. `files` have to be there as
+    /// long as this.
+    pub(super) fn load(files: &ModuleFiles, target: String) -> Result<Self> {
+        let path = files.metadata_path();
         let text = read(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => Error::NoMetadata(target.clone()),
-            _ => Error::File {
-                path: path.clone(),
-                error,
-            },
+            _ => files.metadata_error(error),
         })?;
         if text.trim_ascii().is_empty() {
             return Err(Error::NoMetadata(target));
@@ -141,7 +141,7 @@ impl Symbols {
     }
 
     /// Reads the file again; what can't be read or used leaves all as it is.
-    fn reload(&mut self) {
+    pub(super) fn reload(&mut self) {
         self.read_at = Instant::now();
         let Ok(text) = read(&self.path) else {
             return;

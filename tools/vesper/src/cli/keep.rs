@@ -30,7 +30,7 @@ pub enum KeepAction {
         /// The guest.
         #[arg(value_parser = name)]
         domain: String,
-        /// Group or file as it was given, or the name.
+        /// A group, a file by any path to it, or the name.
         probe: Option<String>,
     },
     /// List what is kept.

@@ -202,13 +202,19 @@ impl Config {
         self.write(&document.to_string())
     }
 
-    /// Removes the entries of a guest that bear `probe` as their name or probe; all
-    /// of them without one.
-    pub fn remove(&self, domain: &str, probe: Option<&str>) -> Result<usize, ConfigError> {
+    /// Removes the entries of a guest that bear `probe` as their name or probe, or `path` as
+    /// their probe; all of them without `probe`.
+    pub fn remove(
+        &self,
+        domain: &str,
+        probe: Option<&str>,
+        path: Option<&str>,
+    ) -> Result<usize, ConfigError> {
         let _lock = self.lock()?;
         let gone = |kept: &Kept| {
+            let by_path = path.is_some_and(|path| kept.probe == path);
             let named = probe.is_none_or(|probe| kept.label() == probe || kept.probe == probe);
-            kept.domain == domain && named
+            kept.domain == domain && (named || by_path)
         };
         let (document, removed) = self.without(gone)?;
         if removed == 0 {
@@ -289,10 +295,10 @@ mod tests {
             .unwrap()
             .contains("# ours"));
 
-        assert_eq!(config.remove("web1", Some("memory")).unwrap(), 1);
+        assert_eq!(config.remove("web1", Some("memory"), None).unwrap(), 1);
         assert_eq!(config.read().unwrap(), [b]);
-        assert!(config.remove("web1", None).is_err());
-        assert_eq!(config.remove("web2", None).unwrap(), 1);
+        assert!(config.remove("web1", None, None).is_err());
+        assert_eq!(config.remove("web2", None, None).unwrap(), 1);
         assert_eq!(config.read().unwrap(), []);
     }
 
@@ -305,7 +311,7 @@ mod tests {
         let net = kept("web1", "net", &[]);
         config.add(&net).unwrap();
         assert_eq!(config.read().unwrap().len(), 2);
-        config.remove("web1", Some("y")).unwrap();
+        config.remove("web1", Some("y"), None).unwrap();
         assert_eq!(config.read().unwrap(), [net]);
     }
 

@@ -9,6 +9,7 @@
 //! has a thread of its own while there is something to load.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -16,9 +17,8 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{ppoll, PollFd, PollFlags};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::time::TimeSpec;
 use vesper_abi::bindings::{self, vesper_domain};
 use vesper_abi::escape::Shown;
 use vesper_abi::name::text;
@@ -27,8 +27,7 @@ use super::config::{Config, Kept};
 use crate::cli::{Load, ProbeDirs};
 use crate::control::{Device, Host};
 use crate::error::{Error, Result};
-use crate::load;
-use crate::sys;
+use crate::{load, say, sys};
 
 /// How long a guest has to answer a load.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -78,6 +77,14 @@ impl State {
         due
     }
 
+    /// There was no thread for what is due in a boot: that is no attempt.
+    fn put_off(&mut self, boot: &Boot, due: &[Kept]) {
+        self.busy.remove(&boot.0);
+        if let Some(tried) = self.tried.get_mut(boot) {
+            tried.retain(|kept, _| !due.contains(kept));
+        }
+    }
+
     /// A thread has ended. What may be tried again is, a few times.
     fn answered(&mut self, (boot, again): Answer, left: &mut BTreeMap<(Boot, Kept), u32>) {
         self.busy.remove(&boot.0);
@@ -120,18 +127,15 @@ pub(super) fn run(config: &Config, probes: &ProbeDirs, device: &Path) -> Result<
         collect(&answers, &mut state, &mut left);
         // Whatever happens from here on makes the device readable again.
         let domains = host.domains()?;
-        apply(&domains, &kept, &mut state, &mut left, |boot, due| {
-            start(boot, due, probes, device, &sender);
+        let all = apply(&domains, &kept, &mut state, &mut left, |boot, due| {
+            start(boot, due, probes, device, &sender)
         });
         let mut fds = [
             PollFd::new(control.as_fd(), PollFlags::POLLIN | PollFlags::POLLOUT),
             PollFd::new(inotify.as_fd(), PollFlags::POLLIN),
         ];
-        let tick = (!state.busy.is_empty()).then(|| TimeSpec::from_duration(TICK));
-        match ppoll(&mut fds, tick, Some(open)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed("waiting for guests")(errno)),
-        }
+        let tick = (!state.busy.is_empty() || !all).then_some(TICK);
+        sys::wait(&mut fds, tick, &open).map_err(failed("waiting for guests"))?;
         let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
         // A device without poll() is always ready for both.
         if events(&fds[0]).contains(PollFlags::POLLOUT) {
@@ -174,14 +178,14 @@ fn collect(answers: &Receiver<Answer>, state: &mut State, left: &mut BTreeMap<(B
     }
 }
 
-/// Starts what is due in each guest that is there.
+/// Starts what is due in each guest that is there; false if not all could be.
 fn apply(
     domains: &[vesper_domain],
     kept: &[Kept],
     state: &mut State,
     left: &mut BTreeMap<(Boot, Kept), u32>,
-    mut start: impl FnMut(Boot, Vec<Kept>),
-) {
+    mut start: impl FnMut(Boot, Vec<Kept>) -> io::Result<()>,
+) -> bool {
     let ready = domains
         .iter()
         .filter(|domain| domain.state == bindings::VESPER_DOMAIN_READY);
@@ -202,21 +206,31 @@ fn apply(
     };
     state.forget(is_over);
     left.retain(|(boot, _), _| !is_over(boot));
+    let mut all = true;
     for boot in boots {
         let due = state.due(&boot, kept);
-        if !due.is_empty() {
-            start(boot, due);
+        if !due.is_empty() && start(boot.clone(), due.clone()).is_err() {
+            state.put_off(&boot, &due);
+            all = false;
         }
     }
+    all
 }
 
-fn start(boot: Boot, due: Vec<Kept>, probes: &ProbeDirs, device: &Path, sender: &Sender<Answer>) {
+fn start(
+    boot: Boot,
+    due: Vec<Kept>,
+    probes: &ProbeDirs,
+    device: &Path,
+    sender: &Sender<Answer>,
+) -> io::Result<()> {
     let (probes, device, sender) = (probes.clone(), device.to_owned(), sender.clone());
-    thread::spawn(move || {
+    let started = thread::Builder::new().spawn(move || {
         let again = load_all(due, &probes, &device);
         // Nobody waits any more when the program ends.
         let _ = sender.send((boot, again));
     });
+    started.map(drop)
 }
 
 /// Loads one after the other; gives what has had no answer, if only as the driver went meanwhile.
@@ -244,17 +258,7 @@ fn load_all(due: Vec<Kept>, probes: &ProbeDirs, device: &Path) -> Vec<Kept> {
                 if let Some(remedy) = error.remedy() {
                     log(&remedy);
                 }
-                let silent = matches!(
-                    error,
-                    Error::TimedOut { .. }
-                        | Error::Gone(_)
-                        | Error::NoDriver(_)
-                        | Error::Ioctl {
-                            errno: Errno::EBUSY,
-                            ..
-                        }
-                );
-                if silent {
+                if is_no_answer(&error) {
                     again.push(kept);
                 }
             }
@@ -263,14 +267,31 @@ fn load_all(due: Vec<Kept>, probes: &ProbeDirs, device: &Path) -> Vec<Kept> {
     again
 }
 
+/// Whether a guest may be asked again. Ctrl-C does not reach the thread that asks, but a
+/// suspend of the host interrupts it.
+fn is_no_answer(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::TimedOut { .. }
+            | Error::Interrupted { .. }
+            | Error::Gone(_)
+            | Error::NoDriver(_)
+            | Error::Ioctl {
+                errno: Errno::EBUSY,
+                ..
+            }
+    )
+}
+
 /// Lines for the journal.
 fn log(text: &str) {
-    eprintln!("{}", Shown(text));
+    say(&Shown(text).to_string());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Action;
     use zerocopy::FromZeros;
 
     fn domain(name: &str, boot: u8, state: u32) -> vesper_domain {
@@ -302,6 +323,7 @@ mod tests {
             let mut started = Vec::new();
             apply(domains, &all, &mut state, &mut left, |boot, due| {
                 started.push((boot, due));
+                Ok(())
             });
             started
         };
@@ -346,5 +368,41 @@ mod tests {
         let dead = domain("web1", 3, bindings::VESPER_DOMAIN_DEAD);
         assert_eq!(step(&[dead], Some((third, Vec::new()))), []);
         assert_eq!(step(&[domain("web1", 3, READY)], None).len(), 1);
+    }
+
+    #[test]
+    fn what_is_asked_again() {
+        let interrupted = Error::Interrupted {
+            action: Action::Load,
+            domain: "web1".into(),
+            module: "a".into(),
+        };
+        assert!(is_no_answer(&interrupted));
+        let ioctl = |errno| Error::Ioctl {
+            what: String::new(),
+            errno,
+        };
+        assert!(is_no_answer(&ioctl(Errno::EBUSY)));
+        assert!(!is_no_answer(&ioctl(Errno::EPERM)));
+    }
+
+    #[test]
+    fn what_there_is_no_thread_for_is_started_later() {
+        let all = [kept("web1", "a")];
+        let (mut state, mut left) = (State::default(), BTreeMap::new());
+        let ready = [domain("web1", 1, bindings::VESPER_DOMAIN_READY)];
+        let mut asked = 0;
+        while asked < 2 * TRIES {
+            asked += 1;
+            let refuse = |_, _| Err(io::ErrorKind::WouldBlock.into());
+            assert!(!apply(&ready, &all, &mut state, &mut left, refuse));
+        }
+        let mut started = Vec::new();
+        let start = |_, due| {
+            started.push(due);
+            Ok(())
+        };
+        assert!(apply(&ready, &all, &mut state, &mut left, start));
+        assert_eq!(started, [all.to_vec()]);
     }
 }

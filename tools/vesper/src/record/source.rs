@@ -5,8 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -67,9 +66,6 @@ pub(super) struct Source {
     pub(super) origin: Origin,
     /// Something was read since the metadata were looked at.
     pub(super) stale_since: Option<Instant>,
-    shown: PathBuf,
-    /// By which its files are found.
-    _dir: File,
     description: Option<Description>,
     files: ModuleFiles,
     streams: Vec<Stream>,
@@ -84,14 +80,12 @@ impl Source {
         output: &Path,
         origin: impl FnOnce(Option<&Metadata>) -> Origin,
     ) -> Result<Self> {
-        let handle = File::open(dir).map_err(file_error(dir))?;
-        let found = handle.metadata().map_err(file_error(dir))?;
-        // By the open directory: its name can be another's at any time.
-        let at = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-        let description = match File::open(at.join(METADATA)) {
+        let files = ModuleFiles::open_dir(dir).map_err(file_error(dir))?;
+        let identity = files.identity().map_err(file_error(dir))?;
+        let description = match File::open(files.metadata_path()) {
             Ok(file) => Some(Description::read(file, dir, domain, module)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(file_error(&dir.join(METADATA))(error)),
+            Err(error) => return Err(files.metadata_error(error)),
         };
         let metadata = description.as_ref().map(|d| &d.metadata);
         let uuid = metadata.and_then(|metadata| metadata.uuid);
@@ -99,13 +93,11 @@ impl Source {
         let boot = String::from_utf8_lossy(boot.unwrap_or_default());
         let mut source = Self {
             name: format!("{domain}/{module}"),
-            identity: (found.dev(), found.ino()),
+            identity,
             place: place::choose(output, domain, module, uuid.as_ref(), &boot)?,
             origin: origin(metadata),
             stale_since: None,
-            shown: dir.to_owned(),
-            _dir: handle,
-            files: ModuleFiles::open_copy(&at)?,
+            files,
             description,
             streams: Vec::new(),
         };
@@ -117,8 +109,7 @@ impl Source {
 
     /// Opens the files of CPUs that have come.
     pub(super) fn find_streams(&mut self) -> Result<()> {
-        let scanned = self.files.rescan();
-        scanned.map_err(|error| self.renamed(error))?;
+        self.files.rescan()?;
         for file in self.files.list().iter().skip(self.streams.len()) {
             let metadata = self.description.as_ref().map(|d| &d.metadata);
             let channel = metadata.and_then(|metadata| metadata.env_text("channel"));
@@ -171,8 +162,7 @@ impl Source {
             .is_some_and(|packets| packets.wanting() >= buffer.len());
         let ahead = if completes { 0 } else { stream.room };
         stream.out.reserve(bytes + ahead)?;
-        let read = self.files.read(number, buffer);
-        let len = read.map_err(|error| self.renamed(error))?;
+        let len = self.files.read(number, buffer)?;
         if len > 0 {
             self.write(number, &buffer[..len])?;
             self.stale_since.get_or_insert_with(Instant::now);
@@ -337,20 +327,6 @@ impl Source {
             totals += stream.out.totals();
         }
         totals
-    }
-
-    /// An error with the name of the file that the operator knows.
-    fn renamed(&self, error: Error) -> Error {
-        match error {
-            Error::File { path, error } => Error::File {
-                path: match path.file_name() {
-                    Some(name) if path.starts_with("/proc/self/fd") => self.shown.join(name),
-                    _ => path,
-                },
-                error,
-            },
-            error => error,
-        }
     }
 }
 

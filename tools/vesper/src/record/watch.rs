@@ -33,9 +33,19 @@ impl Watch {
         Ok(Self { inotify })
     }
 
-    /// Watches the directory of the guests.
-    pub(crate) fn watch_root(&self, debugfs: &Debugfs) -> Result<bool> {
-        self.add(debugfs.root())
+    /// Watches the directory of the guests, or for it to be made, as when the host module is
+    /// loaded.
+    pub(crate) fn watch_root(&self, debugfs: &Debugfs) -> Result<()> {
+        let root = debugfs.root();
+        if self.add(root)? {
+            return Ok(());
+        }
+        let parent = root.parent().unwrap_or(root);
+        if !self.add(parent)? {
+            return Err(failed(parent, Errno::ENOENT));
+        }
+        // It may have come in between.
+        self.add(root).map(drop)
     }
 
     /// Empties the queue; true if there was anything: whatever it was, everything is
@@ -76,7 +86,7 @@ impl Watch {
         targets: &[Scope],
     ) -> Result<BTreeMap<Found, PathBuf>> {
         let mut found = BTreeMap::new();
-        self.add(debugfs.root())?;
+        self.watch_root(debugfs)?;
         for target in targets {
             let dir = debugfs.root().join(&target.domain);
             if !self.add(&dir)? {
