@@ -153,6 +153,57 @@ fn images() {
     put("image", "zstd", b"\x28\xb5\x2f\xfd");
 }
 
+/// What the guest's own parser gets: parameters, a zero, an image.
+fn modules() {
+    let modinfo = b"license=GPL\0parmtype=sig:int\0parm=comm_name:who\0depends=\0name=signal\0\
+        vermagic=7.3.4 SMP \0";
+    let plain = module_file::elf(Some(modinfo));
+    let mut signed = plain.clone();
+    signed.extend(b"pkcs7");
+    signed.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
+    signed.extend(b"~Module signature appended~\n");
+    for (name, params, image) in [
+        ("plain", "sig=10", &plain),
+        ("undeclared", "sig=10 sgi=3", &plain),
+        ("quoted", "comm-name=\"a b=c\" \"sig=1\" -- x=y", &plain),
+        ("none", "", &plain),
+        ("signed", "comm_name=x", &signed),
+        ("signed-undeclared", "what", &signed),
+        ("no-modinfo", "sig=1", &module_file::elf(None)),
+        ("no-name", "", &module_file::elf(Some(b"vermagic=7.3.4\0"))),
+        ("no-vermagic", "", &module_file::elf(Some(b"name=x\0"))),
+        ("compressed", "", &b"\xfd7zXZ\0\0\x01".to_vec()),
+        ("script", "", &b"#!/bin/sh\n".to_vec()),
+    ] {
+        put("module", name, [params.as_bytes(), &[0], image].concat());
+    }
+}
+
+/// A pattern, a line's end, a path.
+fn patterns() {
+    for (name, text) in [
+        ("plain", "block/vda/trace0\nblock/vda/trace0"),
+        ("other", "block/vda/trace0\nblock/vda/trace1"),
+        ("one-star", "block/*/trace0\nblock/vda/trace0"),
+        ("one-star-other", "block/*\nblock/vda/trace0"),
+        ("two-stars", "*/vd?/tr*0\nblock/vda/trace0"),
+        ("two-stars-other", "*a*b\nxxbxxa"),
+        ("three-stars", "*/*/*\nblock/vda/trace0"),
+        ("three-stars-other", "*a*b*c\na/bc"),
+        ("retry", "*aab?\naaaabb"),
+        ("slash", "/block\nblock"),
+        ("behind", "block\0x\nblock"),
+        (
+            "no-end",
+            "a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*\
+             a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*\n\
+             aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
+        ),
+    ] {
+        put("pattern", name, text);
+    }
+}
+
 fn kept_probes() {
     put(
         "keep",
@@ -198,6 +249,8 @@ fn main() {
     messages();
     traces();
     images();
+    modules();
+    patterns();
     kept_probes();
     command_lines();
 }

@@ -173,8 +173,8 @@ fn keep(target: &str, outcome: &str, bytes: &[u8]) {
 ///
 /// `run` names the outcome: "ok" and what was found, or what was wrong, with
 /// few different words. It fails by panicking, and the test does so too if no
-/// input was good or none was bad.
-pub fn fuzz(target: &str, run: impl Fn(&[u8]) -> String) {
+/// input was good or none was bad. Returns how often each outcome was met.
+pub fn fuzz(target: &str, run: impl Fn(&[u8]) -> String) -> BTreeMap<String, u64> {
     let corpus = read_corpus(target);
     assert!(!corpus.is_empty(), "no corpus of {target}");
     let keeping = std::env::var_os("VESPER_FUZZ_KEEP").is_some();
@@ -233,4 +233,5 @@ pub fn fuzz(target: &str, run: impl Fn(&[u8]) -> String) {
         0 < good && good < all,
         "{target}: all were good, or all bad"
     );
+    outcomes
 }
