@@ -112,7 +112,7 @@ test-debug: guest tools selftests ## the selftests with kernels that look for er
 coverage: guest tools selftests ## which lines of the modules the hostile tests (or T=...) never reach
 	@env/coverage/run $(T)
 
-soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n; the last line has the totals
+soak: guest tools selftests ## fuzzers, load cycles and faults for MINUTES=n, or until CALLS_MIN=n and others are reached; the last line has the totals
 	@env/soak $(MINUTES) $(T)
 
 bench: guest tools selftests ## what a record costs, for each group (T=...), beside ftrace
