@@ -137,8 +137,16 @@ impl Court {
                     open.extend(number.map(|number| (number, found)));
                 }
                 Line::TakenBack {
-                    rule, guest, name, ..
-                } => self.standing.let_go(&name, &rule, &guest),
+                    rule,
+                    guest,
+                    name,
+                    id,
+                    ..
+                } => {
+                    if self.standing.let_go(&name, &rule, &guest, id) {
+                        self.release(&rule, &guest);
+                    }
+                }
                 Line::Cleared { guest, .. } => {
                     self.judge.forget(&guest);
                     self.actor.clear(&guest, 0);
@@ -182,6 +190,7 @@ impl Court {
                     guest: found.guest.clone(),
                     value: value.clone(),
                     end,
+                    id: found.id,
                 };
                 self.standing.hold(name, holder);
             }
@@ -291,7 +300,6 @@ impl Court {
             self.next += 1;
             last = Some(id);
             let acts = refrained.is_none() && rule.acts();
-            let settings = rule.settings(&event.boot.guest);
             let found = Found {
                 id,
                 rule: rule.name.clone(),
@@ -311,7 +319,7 @@ impl Court {
                 refrained,
                 put_off,
                 dry_run: actor.dry_run,
-                settings: settings.clone(),
+                settings: rule.settings(&event.boot.guest),
             };
             let why = match (&found.refrained, put_off) {
                 (Some(why), _) => format!("; nothing is done: {why}"),
@@ -354,6 +362,7 @@ impl Court {
                 guest: guest.clone(),
                 value,
                 end,
+                id: act.id,
             };
             self.standing.hold(&setting, holder);
             self.want(&setting, Vec::new());
@@ -398,6 +407,7 @@ impl Court {
     pub fn see_to_what_is_due(&mut self) {
         let now = boot_ns();
         for (name, holder) in self.standing.ended(now) {
+            self.release(&holder.rule, &holder.guest);
             self.take_back(name, holder);
         }
         for act in std::mem::take(&mut self.put_off) {
@@ -454,11 +464,20 @@ impl Court {
         }
     }
 
+    /// What a rule had set is taken back.
+    fn release(&mut self, rule: &str, guest: &str) {
+        let number = self.rules().iter().position(|other| other.name == rule);
+        if let Some(number) = number {
+            self.judge.release(number, guest);
+        }
+    }
+
     fn take_back(&self, name: String, holder: Holder) {
         let line = Line::TakenBack {
             rule: holder.rule,
             guest: holder.guest,
             name: name.clone(),
+            id: holder.id,
             at_ns: now_ns(),
         };
         self.want(&name, vec![line]);

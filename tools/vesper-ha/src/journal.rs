@@ -74,6 +74,10 @@ pub enum Line {
         guest: String,
         /// Name of the attribute.
         name: String,
+        /// Number of the last line because of which it was set: the cluster may have
+        /// confirmed it only after the next one.
+        #[serde(default = "any")]
+        id: u64,
         /// When, in nanoseconds since 1970.
         at_ns: i64,
     },
@@ -141,6 +145,11 @@ pub struct Found {
 #[allow(clippy::trivially_copy_pass_by_ref)] // serde passes it so.
 fn is_no(value: &bool) -> bool {
     !value
+}
+
+/// Of lines that do not say it.
+fn any() -> u64 {
+    u64::MAX
 }
 
 impl Found {

@@ -39,7 +39,8 @@ pub struct Rule {
     /// ...in this time.
     #[serde(default = "ten_seconds", deserialize_with = "duration")]
     pub within: Duration,
-    /// How long the rule does nothing more about the same guest.
+    /// How long the rule does nothing more about the same guest, if what it has set is not
+    /// taken back before.
     #[serde(default = "a_minute", deserialize_with = "duration")]
     pub hold: Duration,
     /// Kill the VMM, before all else.

@@ -13,9 +13,11 @@ use tempfile::TempDir;
 use vesper_abi::bindings;
 use zerocopy::FromZeros;
 
+use crate::attributes::Attributes;
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::latch::Latches;
+use crate::rule::HEALTH;
 
 const RULES: &str = r#"
 [cluster]
@@ -72,12 +74,19 @@ impl Place {
         let file = self.path().join("ha.toml");
         fs::write(&file, rules).unwrap();
         let past = self.journal();
-        let actor = Actor::new(
+        let mut actor = Actor::new(
             Config::read(&file).unwrap(),
             Journal::open(self.path()).unwrap(),
             &self.path().join("no device"),
             self.latches(),
             dry_run,
+        );
+        // A cluster that does at once what it is told.
+        let writer = Arc::clone(&actor.journal);
+        actor.attributes = Attributes::new(
+            Box::new(|name, value| Ok(format!("{name}={}", value.unwrap_or("-")))),
+            Box::new(|_| Ok(true)),
+            Box::new(move |_, lines| lines.iter().for_each(|line| writer.write(line))),
         );
         let mut court = Court::new(Arc::new(actor), &past);
         let news = court.look(domains);
@@ -376,4 +385,50 @@ fn an_operator_clears_a_guest() {
     court.event(record("exit"));
     place.wait_for(3);
     assert_eq!(place.done(), 3);
+}
+
+/// Waits until what was set for a time is taken back, and the cluster has confirmed it.
+fn wait_for_the_end(place: &Place, court: &mut Court, wanted: usize) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    let is_it = |line: &Line| matches!(line, Line::TakenBack { .. });
+    while place.journal().iter().filter(|line| is_it(line)).count() < wanted {
+        assert!(Instant::now() < limit, "{:?}", place.journal());
+        std::thread::sleep(Duration::from_millis(10));
+        court.see_to_what_is_due();
+    }
+}
+
+#[test]
+fn trouble_that_comes_back_within_the_hold_is_found_again() {
+    let rules = "[[rule]]\nname = \"disk\"\nprobe = \"process\"\nevent = \"exec\"\nhealth = \"red\"\nclear_after = \"1s\"\nhold = \"1h\"\n";
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    for taken_back in 1..=2 {
+        court.event(record("exec"));
+        assert_eq!(court.standing.value(HEALTH), Some("red"));
+        court.event(record("exec"));
+        assert_eq!(place.found().len(), taken_back);
+        wait_for_the_end(&place, &mut court, taken_back);
+        assert_eq!(court.standing.value(HEALTH), None);
+    }
+    drop(court);
+    // After a restart, too.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    court.event(record("exec"));
+    assert_eq!(place.found().len(), 3);
+    // The cluster confirms the end of what was before only now.
+    court.actor().journal.write(&Line::TakenBack {
+        rule: "disk".into(),
+        guest: "web1".into(),
+        name: HEALTH.into(),
+        id: 2,
+        at_ns: 0,
+    });
+    drop(court);
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    court.event(record("exec"));
+    assert_eq!(place.found().len(), 3);
 }
