@@ -179,7 +179,7 @@ impl Court {
         let mut all = self.rules().iter();
         let number = all.position(|rule| rule.name == found.rule);
         let now = boot_ns();
-        if found.refrained.is_none() && !found.dry_run && !self.actor.dry_run {
+        if found.sets() && !found.dry_run && !self.actor.dry_run {
             let after = number.map(|number| self.rules()[number].clear_after);
             // Nobody knows how much more of the same there was. A rule that is not
             // there any more wants nothing.
@@ -327,7 +327,12 @@ impl Court {
                 (None, false) => String::new(),
             };
             log(&format!("{}: {event}{why}", rule.name));
+            let sets = found.sets();
             actor.journal.write(&Line::Found(found));
+            // At once, also where the rest is put off.
+            if sets {
+                self.set(rule, &event.boot.guest, id);
+            }
             if !acts {
                 continue;
             }
@@ -344,30 +349,26 @@ impl Court {
             };
             match put_off {
                 true => self.put_off.push(act),
-                false => self.act(act),
+                false => actor.start(act),
             }
         }
         last
     }
 
-    /// Begins to do what a rule asks for.
-    fn act(&mut self, act: Act) {
-        let rule = &self.actor.config.rules[act.rule];
-        let guest = &act.event.boot.guest;
+    /// Sets on the node what a rule asks for, because of that line in the journal.
+    fn set(&mut self, rule: &Rule, guest: &str, id: u64) {
         let end = rule.clear_after.map(|after| later(boot_ns(), after));
-        let name = rule.name.clone();
         for (setting, value) in rule.settings(guest) {
             let holder = Holder {
-                rule: name.clone(),
-                guest: guest.clone(),
+                rule: rule.name.clone(),
+                guest: guest.to_owned(),
                 value,
                 end,
-                id: act.id,
+                id,
             };
             self.standing.hold(&setting, holder);
             self.want(&setting, Vec::new());
         }
-        self.actor.start(act);
     }
 
     /// Has an attribute set to what it is to be now.
@@ -425,7 +426,7 @@ impl Court {
                 self.actor.journal.write(&Line::Done { id: act.id });
             } else if self.judge.admit(&boot.guest, i128::from(now)) {
                 self.judge.taken_up(act.rule, boot);
-                self.act(act);
+                self.actor.start(act);
             } else {
                 self.put_off.push(act);
             }

@@ -15,6 +15,7 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, Result};
 use crate::event::Boot;
 use crate::hold::Hold;
+use crate::judge::Refrain;
 
 const NAME: &str = "journal.jsonl";
 /// The file before it is put aside; one such is kept.
@@ -153,6 +154,12 @@ fn any() -> u64 {
 }
 
 impl Found {
+    /// Whether attributes are set for it, which the limit on actions does not put off.
+    pub fn sets(&self) -> bool {
+        let why = self.refrained.as_deref();
+        why.is_none_or(|why| why == Refrain::Limit.text())
+    }
+
     /// Where it happened.
     pub fn boot(&self) -> Boot {
         Boot {

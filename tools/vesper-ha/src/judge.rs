@@ -289,8 +289,9 @@ impl Judge {
             self.note_failed(event.boot.clone(), rule.destroy);
         }
         let failed = rule.is_deadly() && before.is_some();
-        // Saying something is free.
-        if rule.acts() && !self.admit(&event.boot.guest, now) {
+        // Saying something is free, and so is setting something on the node: of a storage that
+        // fails, all guests have something to say, and the node itself last.
+        if rule.is_limited() && !self.admit(&event.boot.guest, now) {
             if !self.put_off.insert((number, event.boot.clone())) {
                 return refrain(Refrain::Limit);
             }
@@ -502,6 +503,19 @@ mod tests {
             acts(&judge.judge(&done, &event("a", "1", 1000), None, false, 1000)),
             1
         );
+    }
+
+    #[test]
+    fn what_is_set_on_the_node_is_free() {
+        let done = rules("fail = true");
+        let set = rules("health = \"red\"\nguests = [\"host\"]");
+        let mut judge = Judge::new(LIMIT);
+        for guest in ["a", "b", "c", "d", "e", "f"] {
+            judge.judge(&done, &event(guest, "1", 0), None, false, 0);
+        }
+        assert!(judge.admits_at("host", 0) > 0);
+        let verdicts = judge.judge(&set, &event("host", "1", 0), None, false, 0);
+        assert_eq!(acts(&verdicts), 1);
     }
 
     #[test]

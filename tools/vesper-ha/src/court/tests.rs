@@ -432,3 +432,44 @@ fn trouble_that_comes_back_within_the_hold_is_found_again() {
     court.event(record("exec"));
     assert_eq!(place.found().len(), 3);
 }
+
+#[test]
+fn the_limit_does_not_keep_the_node_from_being_red() {
+    let rules = r#"
+[limit]
+actions = 1
+within = "1h"
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+[[rule]]
+name = "disk"
+probe = "process"
+event = "exec"
+health = "red"
+[[rule]]
+name = "both"
+probe = "process"
+event = "fork"
+attribute = { name = "trouble-%g" }
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+"#;
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    for name in ["exit", "exec", "fork"] {
+        court.event(record(name));
+    }
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.standing.value("trouble-web1"), Some("1"));
+    let put_off: Vec<_> = place.found().iter().map(|found| found.put_off).collect();
+    assert_eq!(put_off, [false, false, true]);
+    place.wait_for(2);
+    assert_eq!(place.done(), 1);
+    drop(court);
+    let court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.standing.value("trouble-web1"), Some("1"));
+}
