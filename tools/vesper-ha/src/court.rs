@@ -29,6 +29,8 @@ pub struct Court {
     standing: Standing,
     /// What waits for the limit on actions.
     put_off: Vec<Act>,
+    /// Hangs that are judged when the guests' records have been.
+    hangs: Vec<Event>,
     /// What an earlier run has judged of guests whose state is still the same: by
     /// rule, event, and number of hangs.
     told: HashSet<(usize, Boot, String, u64)>,
@@ -53,6 +55,7 @@ impl Court {
             guests: Guests::default(),
             standing: Standing::default(),
             put_off: Vec::new(),
+            hangs: Vec::new(),
             told: HashSet::new(),
             notes: Notes::default(),
             next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
@@ -78,13 +81,14 @@ impl Court {
         self.guests.update(domains, i128::from(now_ns()))
     }
 
-    /// Judges what became of guests.
+    /// Judges what became of guests, but for hangs.
     pub fn hear(&mut self, news: News) {
         for event in news.events {
-            self.event(event);
+            match event.is_hang() {
+                true => self.hangs.push(event),
+                false => drop(self.event(event)),
+            }
         }
-        // Those who are new were told of what earlier runs have said of them.
-        self.told.clear();
         for guest in news.begun {
             self.judge.begun(&guest);
         }
@@ -97,6 +101,16 @@ impl Court {
                 Err(error) => log(&error.to_string()),
             }
         }
+    }
+
+    /// Judges those that hang. By then it is known what they had to say: one that has gone on
+    /// to a crash kernel may have left its last record in its buffer without a word.
+    pub fn hear_of_hangs(&mut self) {
+        for event in std::mem::take(&mut self.hangs) {
+            self.event(event);
+        }
+        // Those who are new were told of what earlier runs have said of them.
+        self.told.clear();
     }
 
     /// Takes up where an earlier run ended: what it had begun is begun again, what

@@ -88,6 +88,11 @@ impl Event {
         self.fields.get("hangs").filter(|_| told)?.as_u64()
     }
 
+    /// Whether it says that the guest does nothing, which it may have told why before.
+    pub fn is_hang(&self) -> bool {
+        self.probe == GUEST && matches!(self.name.as_str(), "hung" | "stuck")
+    }
+
     /// The VMM in which it happened, if the host module tells of it.
     pub fn vmm_pid(&self) -> Option<i32> {
         let told = self.probe == GUEST;

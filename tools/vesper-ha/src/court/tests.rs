@@ -92,6 +92,7 @@ impl Place {
         let news = court.look(domains);
         court.remember(past);
         court.hear(news);
+        court.hear_of_hangs();
         court
     }
 
@@ -150,6 +151,7 @@ fn a_restart_does_not_act_again() {
     let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
     let news = court.look(&[domain(READY, HUNG, 1)]);
     court.hear(news);
+    court.hear_of_hangs();
     place.wait_for(1);
     assert_eq!(place.done(), 1);
     drop(court);
@@ -472,4 +474,64 @@ command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
     let court = begin();
     assert_eq!(court.standing.value(HEALTH), Some("red"));
     assert_eq!(court.standing.value("trouble-web1"), Some("1"));
+}
+
+/// A section of the documentation.
+fn documented(section: &str) -> &'static str {
+    let text = include_str!("../../../../Documentation/high-availability.md");
+    let (_, text) = text.split_once(&format!("# {section}\n")).unwrap();
+    text.split("\n#").next().unwrap()
+}
+
+#[test]
+fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
+    let section = documented("Guests with a crash kernel");
+    let rules = section.lines().filter_map(|line| line.strip_prefix("    "));
+    let rules: String = rules.flat_map(|line| [line, "\n"]).collect();
+    let rules = format!("[cluster]\npatience = \"0s\"\n{rules}");
+    let named = |name: &str| {
+        let mut domain = domain(READY, ALIVE, 0);
+        domain.name = vesper_abi::name::label_field(name).unwrap();
+        domain
+    };
+    let hung = |mut domain: vesper_domain| {
+        (domain.heartbeat, domain.hangs) = (HUNG, 1);
+        domain
+    };
+    let guests = ["db1", "db2", "db3", "db4"].map(named);
+    let [panics, oopses, hangs, dumps_on] = guests;
+    let place = Place::new();
+    let mut court = place.begin_with(&rules, false, &guests);
+    // What is in their buffers is read when one of them hangs: nobody has told of it.
+    let news = court.look(&[hung(panics), hung(oopses), hung(hangs), dumps_on]);
+    court.hear(news);
+    for (guest, name) in [(panics, "panic"), (oopses, "oops"), (dumps_on, "panic")] {
+        court.event(Event {
+            boot: Boot::of(&guest),
+            probe: "panic".into(),
+            name: name.into(),
+            time_ns: 0,
+            fields: Map::new(),
+        });
+    }
+    court.hear_of_hangs();
+    drop(court);
+    // Nor by a daemon that begins meanwhile.
+    drop(place.begin_with(&rules, false, &guests.map(hung)));
+    let done = |guest: &str| {
+        let all = place.found();
+        let own = all.iter().filter(|found| found.guest == guest);
+        let own = own.map(|found| format!("{} {}", found.event, found.refrained.is_none()));
+        own.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(done("db1"), "panic true, hung false");
+    assert_eq!(done("db2"), "oops true, hung false");
+    assert_eq!(done("db3"), "hung true");
+    assert_eq!(done("db4"), "panic true, hung false");
+    // All that are shipped and would kill it are named there.
+    let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shipped = Config::parse(include_str!("../../ha.toml")).unwrap();
+    for rule in shipped.rules.iter().filter(|rule| rule.destroy) {
+        assert!(words.contains(&format!("`{}`", rule.name)), "{}", rule.name);
+    }
 }
