@@ -16,6 +16,7 @@ use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
 use crate::judge::{Judge, Verdict};
 use crate::latch::Latch;
+use crate::losses::{Loss, Losses, Whose};
 use crate::notes::Notes;
 use crate::rule::Rule;
 use crate::standing::{Holder, Standing};
@@ -35,12 +36,13 @@ pub struct Court {
     /// rule, event, and number of hangs.
     told: HashSet<(usize, Boot, String, u64)>,
     notes: Notes,
+    losses: Losses,
     /// Number of the next line in the journal.
     next: u64,
     /// Which boot of this host.
     host_boot: String,
     records: u64,
-    lost: u64,
+    lost: Loss,
 }
 
 impl Court {
@@ -58,10 +60,11 @@ impl Court {
             hangs: Vec::new(),
             told: HashSet::new(),
             notes: Notes::default(),
+            losses: Losses::default(),
             next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
             host_boot: host_boot(),
             records: 0,
-            lost: 0,
+            lost: Loss::default(),
             actor,
         }
     }
@@ -412,8 +415,9 @@ impl Court {
             i64::try_from(at).unwrap_or(i64::MAX)
         };
         let first = self.put_off.iter().map(admitted).min();
-        let ends = [first, self.standing.first_end(), self.notes.due()];
-        let next = ends.into_iter().flatten().min()?;
+        let told = [self.notes.due(), self.losses.due()];
+        let ends = [first, self.standing.first_end()].into_iter().chain(told);
+        let next = ends.flatten().min()?;
         let wait = u64::try_from(next.saturating_sub(now)).unwrap_or(0);
         Some(Duration::from_nanos(wait))
     }
@@ -447,6 +451,9 @@ impl Court {
         }
         if let Some(text) = self.notes.summary(now) {
             self.note(text);
+        }
+        for (whose, loss) in self.losses.rest(now) {
+            self.tell_loss(whose, loss);
         }
     }
 
@@ -504,9 +511,36 @@ impl Court {
         self.actor.journal.write(&Line::Note { at_ns, text });
     }
 
-    /// What it has seen.
-    pub fn summary(&self) -> String {
-        format!("ends: {} records judged, {} lost", self.records, self.lost)
+    fn tell_loss(&self, (boot, probe): Whose, loss: Loss) {
+        log(&format!("{}/{probe}: {loss}", boot.guest));
+        self.actor.journal.write(&Line::Lost {
+            guest: boot.guest,
+            boot_id: boot.id,
+            probe,
+            loss,
+            at_ns: now_ns(),
+        });
+    }
+
+    /// Tells what is yet to be told, and what it has seen.
+    pub fn end(&mut self) {
+        for (whose, loss) in self.losses.all() {
+            self.tell_loss(whose, loss);
+        }
+        let Loss {
+            records,
+            before,
+            packets,
+        } = self.lost;
+        let lost = records.saturating_add(before);
+        let missing = match packets {
+            0 => String::new(),
+            _ => format!(", {packets} packets missing"),
+        };
+        log(&format!(
+            "ends: {} records judged, {lost} lost{missing}",
+            self.records
+        ));
     }
 }
 
@@ -516,8 +550,13 @@ impl cat::Judge for Court {
             self.records += 1;
             return self.event(event);
         }
-        let lost = ["lost", "lost_before"].map(|key| item.get(key).and_then(Json::as_u64));
-        self.lost += lost.into_iter().flatten().sum::<u64>();
+        if let (Some(loss), Some(whose)) = (Loss::of_item(item), Event::whose(item)) {
+            self.lost += loss;
+            if let Some(loss) = self.losses.add(&whose, loss, boot_ns()) {
+                self.tell_loss(whose, loss);
+            }
+            return None;
+        }
         if self.notes.may(boot_ns()) {
             self.note(item.to_string());
         }

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::event::Boot;
 use crate::hold::Hold;
 use crate::judge::Refrain;
+use crate::losses::Loss;
 
 const NAME: &str = "journal.jsonl";
 /// The file before it is put aside; one such is kept.
@@ -80,6 +81,19 @@ pub enum Line {
         #[serde(default = "any")]
         id: u64,
         /// When, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// Records that no rule has seen.
+    Lost {
+        /// The guest.
+        guest: String,
+        /// Its boot id.
+        boot_id: String,
+        /// Whose records they were.
+        probe: String,
+        /// How many.
+        loss: Loss,
+        /// When that was told, in nanoseconds since 1970.
         at_ns: i64,
     },
     /// Something to know.

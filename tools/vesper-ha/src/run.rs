@@ -99,7 +99,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
             return Err(vesper_cli::error::Error::NoPoll.into());
         }
     }
-    log(&court.summary());
+    court.end();
     Ok(())
 }
 

@@ -476,6 +476,48 @@ command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
     assert_eq!(court.standing.value("trouble-web1"), Some("1"));
 }
 
+#[test]
+fn what_is_lost_is_told_and_explained() {
+    use cat::Judge as _;
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exec"));
+    let boot_id = record("exec").boot.id;
+    for _ in 0..100 {
+        court
+            .item(&json!({ "domain": "web1", "module": "process", "boot_id": boot_id, "lost": 7 }));
+    }
+    court.item(&json!({ "domain": "web2", "module": "process", "packets_missing": 2 }));
+    court.end();
+    let explained = |guest: &str| {
+        let args = crate::cli::Explain {
+            guest: Some(guest.into()),
+            last: 100,
+            json: vesper_cli::cli::Json { json: false },
+        };
+        let mut out = Vec::new();
+        crate::explain::explain(&args, place.journal(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let told = explained("web1");
+    assert!(
+        told.contains("  700 records of process were lost in this boot\n"),
+        "{told}"
+    );
+    assert_eq!(
+        told.matches("web1/process: 7 records lost: no rule has seen")
+            .count(),
+        10
+    );
+    assert!(told.contains("web1/process: 630 records lost"), "{told}");
+    let told = explained("web2");
+    assert!(told.starts_with("nothing was found\n"), "{told}");
+    assert!(
+        told.ends_with("web2/process: 2 packets missing: no rule has seen them\n"),
+        "{told}"
+    );
+}
+
 /// A section of the documentation.
 fn documented(section: &str) -> &'static str {
     let text = include_str!("../../../../Documentation/high-availability.md");
