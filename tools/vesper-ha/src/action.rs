@@ -19,7 +19,7 @@ use vesper_cli::control::{Device, Host};
 use crate::attributes::Attributes;
 use crate::cluster::{run, Failure, Pacemaker};
 use crate::config::{Config, Manager};
-use crate::event::{Boot, Event, GUEST};
+use crate::event::{Boot, Event};
 use crate::hold::Hold;
 use crate::journal::{now_ns, Journal, Line};
 use crate::latch::{Latch, Latches};
@@ -381,9 +381,8 @@ fn is_another(act: &Act, found: &vesper_domain) -> Option<&'static str> {
 
 /// Whether a guest that was found hung beats again: it may have been out of luck only.
 fn is_over(event: &Event, found: &vesper_domain) -> bool {
-    let hang = event.probe == GUEST && matches!(event.name.as_str(), "hung" | "stuck");
     let beats = [bindings::VESPER_BEAT_ALIVE, bindings::VESPER_BEAT_IDLE];
-    hang && beats.contains(&found.heartbeat)
+    event.is_hang() && beats.contains(&found.heartbeat)
 }
 
 /// Tells a program what has happened.

@@ -65,7 +65,8 @@ pub enum Command {
     /// the probes that write them are loaded.
     Check,
 
-    /// Show what was found in guests, why, and what was done about it.
+    /// Show what was found in guests, why, and what was done about it; then how many records
+    /// were lost before a rule could see them.
     Explain(Explain),
 
     /// Fail with a sentence if the guest has failed since it booted.

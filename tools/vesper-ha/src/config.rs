@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 use crate::judge::Limit;
 use crate::rule::{self, Rule, HOST};
 
+/// A rule that sets something on the node is held for so long, and leaves it set for so
+/// long, at least: there is no limit on how often it does.
+const LEAST: Duration = Duration::from_secs(1);
+
 /// Everything in the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -117,7 +121,11 @@ impl Config {
 
     /// Checks what a file says. Fails with a sentence.
     pub fn parse(text: &str) -> std::result::Result<Self, String> {
-        let config: Self = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
+        let mut config: Self = toml_edit::de::from_str(text).map_err(|error| error.to_string())?;
+        for rule in config.rules.iter_mut().filter(|rule| rule.sets()) {
+            rule.hold = rule.hold.max(LEAST);
+            rule.clear_after = rule.clear_after.map(|after| after.max(LEAST));
+        }
         if config.limit.actions == 0 || config.limit.per_guest == 0 {
             return Err("[limit] allows nothing; 'vesper-ha run --dry-run' does nothing".into());
         }
@@ -132,7 +140,7 @@ impl Config {
                     rule.name
                 ));
             }
-            let needs = rule.fail || rule.attribute.is_some() || rule.health.is_some();
+            let needs = rule.fail || rule.sets();
             if needs && config.cluster.manager == Manager::None {
                 return Err(format!(
                     "rule '{}' is for a cluster, and [cluster] says that there is none",
@@ -265,6 +273,18 @@ mod tests {
         assert!(parse(&format!("{rule}guests = [\"host\"]")).contains("health"));
         assert!(parse(&format!("[cluster]\nmanager = \"none\"\n{rule}")).contains("cluster"));
         assert!(parse("[cluster]\nmanger = \"none\"").contains("manger"));
+    }
+
+    #[test]
+    fn what_is_set_stays_for_a_while() {
+        let rule = |name: &str, more: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nprobe = \"x\"\nevent = \"y\"\nhold = \"0s\"\n{more}\n")
+        };
+        let sets = rule("a", "health = \"red\"\nclear_after = \"1ms\"");
+        let config = Config::parse(&(sets + &rule("b", "command = [\"x\"]"))).unwrap();
+        assert_eq!(config.rules[0].hold, LEAST);
+        assert_eq!(config.rules[0].clear_after, Some(LEAST));
+        assert_eq!(config.rules[1].hold, Duration::ZERO);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
 use crate::judge::{Judge, Verdict};
 use crate::latch::Latch;
+use crate::losses::{Loss, Losses, Whose};
 use crate::notes::Notes;
 use crate::rule::Rule;
 use crate::standing::{Holder, Standing};
@@ -29,16 +30,19 @@ pub struct Court {
     standing: Standing,
     /// What waits for the limit on actions.
     put_off: Vec<Act>,
+    /// Hangs that are judged when the guests' records have been.
+    hangs: Vec<Event>,
     /// What an earlier run has judged of guests whose state is still the same: by
     /// rule, event, and number of hangs.
     told: HashSet<(usize, Boot, String, u64)>,
     notes: Notes,
+    losses: Losses,
     /// Number of the next line in the journal.
     next: u64,
     /// Which boot of this host.
     host_boot: String,
     records: u64,
-    lost: u64,
+    lost: Loss,
 }
 
 impl Court {
@@ -53,12 +57,14 @@ impl Court {
             guests: Guests::default(),
             standing: Standing::default(),
             put_off: Vec::new(),
+            hangs: Vec::new(),
             told: HashSet::new(),
             notes: Notes::default(),
+            losses: Losses::default(),
             next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
             host_boot: host_boot(),
             records: 0,
-            lost: 0,
+            lost: Loss::default(),
             actor,
         }
     }
@@ -78,13 +84,14 @@ impl Court {
         self.guests.update(domains, i128::from(now_ns()))
     }
 
-    /// Judges what became of guests.
+    /// Judges what became of guests, but for hangs.
     pub fn hear(&mut self, news: News) {
         for event in news.events {
-            self.event(event);
+            match event.is_hang() {
+                true => self.hangs.push(event),
+                false => drop(self.event(event)),
+            }
         }
-        // Those who are new were told of what earlier runs have said of them.
-        self.told.clear();
         for guest in news.begun {
             self.judge.begun(&guest);
         }
@@ -97,6 +104,16 @@ impl Court {
                 Err(error) => log(&error.to_string()),
             }
         }
+    }
+
+    /// Judges those that hang. By then it is known what they had to say: one that has gone on
+    /// to a crash kernel may have left its last record in its buffer without a word.
+    pub fn hear_of_hangs(&mut self) {
+        for event in std::mem::take(&mut self.hangs) {
+            self.event(event);
+        }
+        // Those who are new were told of what earlier runs have said of them.
+        self.told.clear();
     }
 
     /// Takes up where an earlier run ended: what it had begun is begun again, what
@@ -137,8 +154,16 @@ impl Court {
                     open.extend(number.map(|number| (number, found)));
                 }
                 Line::TakenBack {
-                    rule, guest, name, ..
-                } => self.standing.let_go(&name, &rule, &guest),
+                    rule,
+                    guest,
+                    name,
+                    id,
+                    ..
+                } => {
+                    if self.standing.let_go(&name, &rule, &guest, id) {
+                        self.release(&rule, &guest);
+                    }
+                }
                 Line::Cleared { guest, .. } => {
                     self.judge.forget(&guest);
                     self.actor.clear(&guest, 0);
@@ -171,7 +196,7 @@ impl Court {
         let mut all = self.rules().iter();
         let number = all.position(|rule| rule.name == found.rule);
         let now = boot_ns();
-        if found.refrained.is_none() && !found.dry_run && !self.actor.dry_run {
+        if found.sets() && !found.dry_run && !self.actor.dry_run {
             let after = number.map(|number| self.rules()[number].clear_after);
             // Nobody knows how much more of the same there was. A rule that is not
             // there any more wants nothing.
@@ -182,6 +207,7 @@ impl Court {
                     guest: found.guest.clone(),
                     value: value.clone(),
                     end,
+                    id: found.id,
                 };
                 self.standing.hold(name, holder);
             }
@@ -291,7 +317,6 @@ impl Court {
             self.next += 1;
             last = Some(id);
             let acts = refrained.is_none() && rule.acts();
-            let settings = rule.settings(&event.boot.guest);
             let found = Found {
                 id,
                 rule: rule.name.clone(),
@@ -311,7 +336,7 @@ impl Court {
                 refrained,
                 put_off,
                 dry_run: actor.dry_run,
-                settings: settings.clone(),
+                settings: rule.settings(&event.boot.guest),
             };
             let why = match (&found.refrained, put_off) {
                 (Some(why), _) => format!("; nothing is done: {why}"),
@@ -319,7 +344,12 @@ impl Court {
                 (None, false) => String::new(),
             };
             log(&format!("{}: {event}{why}", rule.name));
+            let sets = found.sets();
             actor.journal.write(&Line::Found(found));
+            // At once, also where the rest is put off.
+            if sets {
+                self.set(rule, &event.boot.guest, id);
+            }
             if !acts {
                 continue;
             }
@@ -336,29 +366,26 @@ impl Court {
             };
             match put_off {
                 true => self.put_off.push(act),
-                false => self.act(act),
+                false => actor.start(act),
             }
         }
         last
     }
 
-    /// Begins to do what a rule asks for.
-    fn act(&mut self, act: Act) {
-        let rule = &self.actor.config.rules[act.rule];
-        let guest = &act.event.boot.guest;
+    /// Sets on the node what a rule asks for, because of that line in the journal.
+    fn set(&mut self, rule: &Rule, guest: &str, id: u64) {
         let end = rule.clear_after.map(|after| later(boot_ns(), after));
-        let name = rule.name.clone();
         for (setting, value) in rule.settings(guest) {
             let holder = Holder {
-                rule: name.clone(),
-                guest: guest.clone(),
+                rule: rule.name.clone(),
+                guest: guest.to_owned(),
                 value,
                 end,
+                id,
             };
             self.standing.hold(&setting, holder);
             self.want(&setting, Vec::new());
         }
-        self.actor.start(act);
     }
 
     /// Has an attribute set to what it is to be now.
@@ -388,8 +415,9 @@ impl Court {
             i64::try_from(at).unwrap_or(i64::MAX)
         };
         let first = self.put_off.iter().map(admitted).min();
-        let ends = [first, self.standing.first_end(), self.notes.due()];
-        let next = ends.into_iter().flatten().min()?;
+        let told = [self.notes.due(), self.losses.due()];
+        let ends = [first, self.standing.first_end()].into_iter().chain(told);
+        let next = ends.flatten().min()?;
         let wait = u64::try_from(next.saturating_sub(now)).unwrap_or(0);
         Some(Duration::from_nanos(wait))
     }
@@ -398,6 +426,7 @@ impl Court {
     pub fn see_to_what_is_due(&mut self) {
         let now = boot_ns();
         for (name, holder) in self.standing.ended(now) {
+            self.release(&holder.rule, &holder.guest);
             self.take_back(name, holder);
         }
         for act in std::mem::take(&mut self.put_off) {
@@ -415,13 +444,16 @@ impl Court {
                 self.actor.journal.write(&Line::Done { id: act.id });
             } else if self.judge.admit(&boot.guest, i128::from(now)) {
                 self.judge.taken_up(act.rule, boot);
-                self.act(act);
+                self.actor.start(act);
             } else {
                 self.put_off.push(act);
             }
         }
         if let Some(text) = self.notes.summary(now) {
             self.note(text);
+        }
+        for (whose, loss) in self.losses.rest(now) {
+            self.tell_loss(whose, loss);
         }
     }
 
@@ -454,11 +486,20 @@ impl Court {
         }
     }
 
+    /// What a rule had set is taken back.
+    fn release(&mut self, rule: &str, guest: &str) {
+        let number = self.rules().iter().position(|other| other.name == rule);
+        if let Some(number) = number {
+            self.judge.release(number, guest);
+        }
+    }
+
     fn take_back(&self, name: String, holder: Holder) {
         let line = Line::TakenBack {
             rule: holder.rule,
             guest: holder.guest,
             name: name.clone(),
+            id: holder.id,
             at_ns: now_ns(),
         };
         self.want(&name, vec![line]);
@@ -470,9 +511,36 @@ impl Court {
         self.actor.journal.write(&Line::Note { at_ns, text });
     }
 
-    /// What it has seen.
-    pub fn summary(&self) -> String {
-        format!("ends: {} records judged, {} lost", self.records, self.lost)
+    fn tell_loss(&self, (boot, probe): Whose, loss: Loss) {
+        log(&format!("{}/{probe}: {loss}", boot.guest));
+        self.actor.journal.write(&Line::Lost {
+            guest: boot.guest,
+            boot_id: boot.id,
+            probe,
+            loss,
+            at_ns: now_ns(),
+        });
+    }
+
+    /// Tells what is yet to be told, and what it has seen.
+    pub fn end(&mut self) {
+        for (whose, loss) in self.losses.all() {
+            self.tell_loss(whose, loss);
+        }
+        let Loss {
+            records,
+            before,
+            packets,
+        } = self.lost;
+        let lost = records.saturating_add(before);
+        let missing = match packets {
+            0 => String::new(),
+            _ => format!(", {packets} packets missing"),
+        };
+        log(&format!(
+            "ends: {} records judged, {lost} lost{missing}",
+            self.records
+        ));
     }
 }
 
@@ -482,8 +550,13 @@ impl cat::Judge for Court {
             self.records += 1;
             return self.event(event);
         }
-        let lost = ["lost", "lost_before"].map(|key| item.get(key).and_then(Json::as_u64));
-        self.lost += lost.into_iter().flatten().sum::<u64>();
+        if let (Some(loss), Some(whose)) = (Loss::of_item(item), Event::whose(item)) {
+            self.lost += loss;
+            if let Some(loss) = self.losses.add(&whose, loss, boot_ns()) {
+                self.tell_loss(whose, loss);
+            }
+            return None;
+        }
         if self.notes.may(boot_ns()) {
             self.note(item.to_string());
         }

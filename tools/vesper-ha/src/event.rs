@@ -67,18 +67,26 @@ pub struct Event {
 impl Event {
     /// An event out of what `vesper cat --json` prints; what is no record is none.
     pub fn of_record(item: &Json) -> Option<Self> {
-        let text = |key: &str| item.get(key)?.as_str().map(base);
         let time = item.get("timestamp_ns")?;
+        let (boot, probe) = Self::whose(item)?;
         Some(Self {
-            boot: Boot {
-                guest: text("domain")?,
-                id: text("boot_id").unwrap_or_default(),
-            },
-            probe: text("module")?,
+            boot,
+            probe,
             name: item.get("event")?.as_str()?.to_owned(),
             time_ns: i128::from(time.as_i64()?),
             fields: item.get("fields")?.as_object()?.clone(),
         })
+    }
+
+    /// In which boot of which guest, and by which module, something of what `vesper cat
+    /// --json` prints was written, or should have been.
+    pub fn whose(item: &Json) -> Option<(Boot, String)> {
+        let text = |key: &str| item.get(key)?.as_str().map(base);
+        let boot = Boot {
+            guest: text("domain")?,
+            id: text("boot_id").unwrap_or_default(),
+        };
+        Some((boot, text("module")?))
     }
 
     /// How often the guest had been found hung by then, if the host module tells of
@@ -86,6 +94,11 @@ impl Event {
     pub fn hangs(&self) -> Option<u64> {
         let told = self.probe == GUEST;
         self.fields.get("hangs").filter(|_| told)?.as_u64()
+    }
+
+    /// Whether it says that the guest does nothing, which it may have told why before.
+    pub fn is_hang(&self) -> bool {
+        self.probe == GUEST && matches!(self.name.as_str(), "hung" | "stuck")
     }
 
     /// The VMM in which it happened, if the host module tells of it.

@@ -15,6 +15,7 @@ use crate::cli::Explain;
 use crate::error::Result;
 use crate::event::plain;
 use crate::journal::{Found, Line};
+use crate::losses::Loss;
 
 /// A finding with all that belongs to it.
 #[derive(Debug, Serialize)]
@@ -22,6 +23,8 @@ struct Story {
     #[serde(flatten)]
     found: Found,
     steps: Vec<Step>,
+    /// Records of the same probe that were lost in the same boot.
+    lost: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,11 +38,16 @@ struct Step {
 /// Prints the newest stories last.
 pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result<()> {
     let mut stories: BTreeMap<u64, Story> = BTreeMap::new();
+    let mut losses = Vec::new();
     for line in lines {
         match line {
             Line::Found(found) => {
-                let steps = Vec::new();
-                stories.insert(found.id, Story { found, steps });
+                let story = Story {
+                    found,
+                    steps: Vec::new(),
+                    lost: 0,
+                };
+                stories.insert(story.found.id, story);
             }
             Line::Named { id, fields } => {
                 if let Some(story) = stories.get_mut(&id) {
@@ -74,17 +82,34 @@ pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result
                     story.steps.push(step);
                 }
             }
+            Line::Lost {
+                guest,
+                boot_id,
+                probe,
+                loss,
+                at_ns,
+            } => losses.push(Gap {
+                guest,
+                boot_id,
+                probe,
+                loss,
+                at_ns,
+            }),
             Line::Done { .. }
             | Line::Cleared { .. }
             | Line::TakenBack { .. }
             | Line::Note { .. } => {}
         }
     }
-    let wanted = |story: &&Story| {
-        let guest = args.guest.as_ref();
-        guest.is_none_or(|guest| story.found.guest == *guest)
-    };
-    let stories: Vec<&Story> = stories.values().filter(wanted).collect();
+    for story in stories.values_mut() {
+        let found = &story.found;
+        let own = losses.iter().filter(|gap| gap.is_of(found));
+        // As many as guests say.
+        story.lost = own.fold(0, |sum, gap| sum.saturating_add(gap.loss.records));
+    }
+    let wanted = |of: &str| args.guest.as_ref().is_none_or(|guest| of == guest);
+    let stories = stories.values().filter(|story| wanted(&story.found.guest));
+    let stories: Vec<&Story> = stories.collect();
     let from = stories.len().saturating_sub(args.last);
     if args.json.json {
         return Ok(vesper_cli::json::write_array(out, &stories[from..])?);
@@ -95,17 +120,50 @@ pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result
     for story in &stories[from..] {
         story.tell(out)?;
     }
+    let losses: Vec<_> = losses.iter().filter(|gap| wanted(&gap.guest)).collect();
+    for gap in &losses[losses.len().saturating_sub(args.last)..] {
+        let text = format!(
+            "{} {}/{}: {}",
+            at(gap.at_ns),
+            gap.guest,
+            gap.probe,
+            gap.loss
+        );
+        writeln!(out, "{}", Shown(&text))?;
+    }
     Ok(())
+}
+
+/// Records that no rule has seen.
+struct Gap {
+    guest: String,
+    boot_id: String,
+    probe: String,
+    loss: Loss,
+    at_ns: i64,
+}
+
+impl Gap {
+    fn is_of(&self, found: &Found) -> bool {
+        self.guest == found.guest && self.boot_id == found.boot_id && self.probe == found.probe
+    }
+}
+
+/// A time for people.
+fn at(ns: i64) -> String {
+    time::wall_clock(i128::from(ns), &TimeZone::system()).unwrap_or_default()
 }
 
 impl Story {
     fn tell(&self, out: &mut impl Write) -> std::io::Result<()> {
         let found = &self.found;
-        let zone = TimeZone::system();
-        let when = time::wall_clock(i128::from(found.time_ns), &zone).unwrap_or_default();
         let mut text = format!(
-            "{when} {}: {} ({} of {})\n",
-            found.guest, found.rule, found.event, found.probe
+            "{} {}: {} ({} of {})\n",
+            at(found.time_ns),
+            found.guest,
+            found.rule,
+            found.event,
+            found.probe
         );
         let line = one_line(&found.fields);
         if !line.is_empty() {
@@ -127,6 +185,12 @@ impl Story {
             "  judged {} after it happened\n",
             span(found.at_ns - found.time_ns)
         );
+        if self.lost > 0 {
+            text += &format!(
+                "  {} records of {} were lost in this boot\n",
+                self.lost, found.probe
+            );
+        }
         if found.put_off {
             text += "  put off: the limit on actions was reached\n";
         }

@@ -15,6 +15,8 @@ use serde_json::{Map, Value as Json};
 use crate::error::{Error, Result};
 use crate::event::Boot;
 use crate::hold::Hold;
+use crate::judge::Refrain;
+use crate::losses::Loss;
 
 const NAME: &str = "journal.jsonl";
 /// The file before it is put aside; one such is kept.
@@ -74,7 +76,24 @@ pub enum Line {
         guest: String,
         /// Name of the attribute.
         name: String,
+        /// Number of the last line because of which it was set: the cluster may have
+        /// confirmed it only after the next one.
+        #[serde(default = "any")]
+        id: u64,
         /// When, in nanoseconds since 1970.
+        at_ns: i64,
+    },
+    /// Records that no rule has seen.
+    Lost {
+        /// The guest.
+        guest: String,
+        /// Its boot id.
+        boot_id: String,
+        /// Whose records they were.
+        probe: String,
+        /// How many.
+        loss: Loss,
+        /// When that was told, in nanoseconds since 1970.
         at_ns: i64,
     },
     /// Something to know.
@@ -143,7 +162,18 @@ fn is_no(value: &bool) -> bool {
     !value
 }
 
+/// Of lines that do not say it.
+fn any() -> u64 {
+    u64::MAX
+}
+
 impl Found {
+    /// Whether attributes are set for it, which the limit on actions does not put off.
+    pub fn sets(&self) -> bool {
+        let why = self.refrained.as_deref();
+        why.is_none_or(|why| why == Refrain::Limit.text())
+    }
+
     /// Where it happened.
     pub fn boot(&self) -> Boot {
         Boot {
@@ -157,44 +187,56 @@ impl Found {
 #[derive(Debug)]
 pub struct Journal {
     dir: PathBuf,
-    file: Mutex<File>,
+    out: Mutex<Lines<File>>,
+}
+
+/// Where lines are written to.
+#[derive(Debug)]
+struct Lines<W> {
+    out: W,
+    /// The last one may be a part only, of a writer that died or found no more room: the
+    /// next one must not be glued to it.
+    torn: bool,
 }
 
 impl Journal {
     /// Opens it for writing.
     pub fn open(dir: &Path) -> Result<Self> {
-        let file = fs::create_dir_all(dir).and_then(|()| append(&dir.join(NAME)));
-        let file = file.map_err(|error| Error::File {
+        let out = fs::create_dir_all(dir).and_then(|()| append(&dir.join(NAME)));
+        let out = out.map_err(|error| Error::File {
             path: dir.join(NAME),
             error,
         })?;
         Ok(Self {
             dir: dir.to_owned(),
-            file: Mutex::new(file),
+            out: Mutex::new(out),
         })
     }
 
     /// Adds a line. It is in the kernel's hands when this returns.
     pub fn write(&self, line: &Line) {
         let mut text = Vec::new();
-        let mut file = self.file.hold();
-        let written = vesper_cli::json::write_line(&mut text, line)
-            .and_then(|()| self.turn(&mut file))
-            .and_then(|()| file.write_all(&text));
-        if let Err(error) = written {
+        let mut out = self.out.hold();
+        let turned = self.turn(&mut out);
+        let written = vesper_cli::json::write_line(&mut text, line).and_then(|()| out.write(&text));
+        for error in [turned, written].into_iter().filter_map(io::Result::err) {
             // What is to be done matters more than that it is written down.
             eprintln!("{}: {error}", self.dir.join(NAME).display());
         }
     }
 
-    /// Puts a file aside that has become long.
-    fn turn(&self, file: &mut File) -> io::Result<()> {
-        if file.metadata()?.len() < MAX_LEN {
+    /// Puts a file aside that has become long. Where that can't be done, it becomes longer.
+    fn turn(&self, out: &mut Lines<File>) -> io::Result<()> {
+        if out.out.metadata()?.len() < MAX_LEN {
             return Ok(());
         }
         let path = self.dir.join(NAME);
-        fs::rename(&path, self.dir.join(format!("{NAME}.1")))?;
-        *file = append(&path)?;
+        match fs::rename(&path, self.dir.join(format!("{NAME}.1"))) {
+            // So far it came the last time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        *out = append(&path)?;
         Ok(())
     }
 
@@ -220,13 +262,22 @@ impl Journal {
     }
 }
 
-fn append(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    // Ends a line that a crash cut off.
-    if file.metadata()?.len() > 0 {
-        file.write_all(b"\n")?;
+fn append(path: &Path) -> io::Result<Lines<File>> {
+    let out = OpenOptions::new().create(true).append(true).open(path)?;
+    let torn = out.metadata()?.len() > 0;
+    Ok(Lines { out, torn })
+}
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.torn {
+            self.out.write_all(b"\n")?;
+        }
+        self.torn = true;
+        self.out.write_all(line)?;
+        self.torn = false;
+        Ok(())
     }
-    Ok(file)
 }
 
 /// Nanoseconds since the host booted: a clock that nobody sets. It goes on while the
@@ -249,4 +300,107 @@ pub fn host_boot() -> String {
 /// Nanoseconds since 1970, now.
 pub fn now_ns() -> i64 {
     i64::try_from(vesper_cli::sys::wall_clock_ns()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk with so much room left.
+    struct Disk {
+        text: Vec<u8>,
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let len = bytes.len().min(self.room);
+            if len == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= len;
+            self.text.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn done(id: u64) -> String {
+        serde_json::json!(Line::Done { id }).to_string() + "\n"
+    }
+
+    fn ids(dir: &Path) -> Vec<u64> {
+        let lines = Journal::read(dir).unwrap().into_iter();
+        let id = |line| match line {
+            Line::Done { id } => Some(id),
+            _ => None,
+        };
+        lines.filter_map(id).collect()
+    }
+
+    #[test]
+    fn a_full_disk_costs_only_lines_that_it_has_no_room_for() {
+        let whole = done(1).len();
+        for left in 0..=2 * whole {
+            let disk = Disk {
+                text: Vec::new(),
+                room: whole + left,
+            };
+            let mut lines = Lines {
+                out: disk,
+                torn: false,
+            };
+            lines.write(done(1).as_bytes()).unwrap();
+            let full = [2, 3].map(|id| lines.write(done(id).as_bytes()).is_err());
+            lines.out.room = usize::MAX;
+            for id in 4..=5 {
+                lines.write(done(id).as_bytes()).unwrap();
+            }
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(NAME), &lines.out.text).unwrap();
+            let found = ids(dir.path());
+            let kept = |id: u64, full: bool| full || found.contains(&id);
+            assert!(kept(2, full[0]) && kept(3, full[1]), "{left}: {found:?}");
+            assert!(
+                found.starts_with(&[1]) && found.ends_with(&[4, 5]),
+                "{left}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_by_a_crash_spoils_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(NAME), done(1) + &done(2)[..5]).unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.write(&Line::Done { id: 3 });
+        journal.write(&Line::Done { id: 4 });
+        assert_eq!(ids(dir.path()), [1, 3, 4]);
+    }
+
+    #[test]
+    fn a_file_that_was_put_aside_by_halves_is_gone_on_with() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.write(&Line::Done { id: 1 });
+        let path = dir.path().join(NAME);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(MAX_LEN).unwrap();
+        // It has another name, and the new one could not be made.
+        fs::rename(&path, dir.path().join(format!("{NAME}.1"))).unwrap();
+        journal.write(&Line::Done { id: 2 });
+        assert_eq!(ids(dir.path()), [1, 2]);
+        // It can't be put aside at all.
+        file.set_len(0).unwrap();
+        fs::remove_file(dir.path().join(format!("{NAME}.1"))).unwrap();
+        fs::create_dir_all(dir.path().join(format!("{NAME}.1/x"))).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(MAX_LEN).unwrap();
+        journal.write(&Line::Done { id: 3 });
+        let text = fs::read(&path).unwrap();
+        assert!(text.ends_with(done(3).as_bytes()));
+    }
 }

@@ -167,6 +167,15 @@ impl Judge {
         self.tallies.remove(&(rule, boot.clone()));
     }
 
+    /// What the rule had set because of a guest is taken back: more of the same is news.
+    pub fn release(&mut self, rule: usize, guest: &str) {
+        for ((number, boot), tally) in &mut self.tallies {
+            if *number == rule && boot.guest == guest {
+                tally.until = None;
+            }
+        }
+    }
+
     /// Whether the limit allows something to be done about a guest. It counts as done
     /// then.
     pub fn admit(&mut self, guest: &str, now: i128) -> bool {
@@ -280,8 +289,9 @@ impl Judge {
             self.note_failed(event.boot.clone(), rule.destroy);
         }
         let failed = rule.is_deadly() && before.is_some();
-        // Saying something is free.
-        if rule.acts() && !self.admit(&event.boot.guest, now) {
+        // Saying something is free, and so is setting something on the node: of a storage that
+        // fails, all guests have something to say, and the node itself last.
+        if rule.is_limited() && !self.admit(&event.boot.guest, now) {
             if !self.put_off.insert((number, event.boot.clone())) {
                 return refrain(Refrain::Limit);
             }
@@ -493,6 +503,42 @@ mod tests {
             acts(&judge.judge(&done, &event("a", "1", 1000), None, false, 1000)),
             1
         );
+    }
+
+    #[test]
+    fn what_is_set_on_the_node_is_free() {
+        let done = rules("fail = true");
+        let set = rules("health = \"red\"\nguests = [\"host\"]");
+        let mut judge = Judge::new(LIMIT);
+        for guest in ["a", "b", "c", "d", "e", "f"] {
+            judge.judge(&done, &event(guest, "1", 0), None, false, 0);
+        }
+        assert!(judge.admits_at("host", 0) > 0);
+        let verdicts = judge.judge(&set, &event("host", "1", 0), None, false, 0);
+        assert_eq!(acts(&verdicts), 1);
+    }
+
+    #[test]
+    fn the_hold_ends_when_what_was_set_is_taken_back() {
+        let rules = rules("health = \"red\"\nhold = \"1m\"");
+        let mut judge = Judge::new(LIMIT);
+        let at = |judge: &mut Judge, guest: &str, second: i128| {
+            let time = second * SECOND;
+            judge.judge(&rules, &event(guest, "1", time), None, false, time)
+        };
+        let act = |held_back| Verdict::Act {
+            rule: 0,
+            held_back,
+            failed: false,
+        };
+        assert_eq!(at(&mut judge, "a", 0), [act(0)]);
+        assert_eq!(at(&mut judge, "b", 0), [act(0)]);
+        assert_eq!(at(&mut judge, "a", 1), []);
+        judge.release(0, "a");
+        judge.release(1, "b");
+        assert_eq!(at(&mut judge, "a", 35), [act(1)]);
+        assert_eq!(at(&mut judge, "a", 36), []);
+        assert_eq!(at(&mut judge, "b", 36), []);
     }
 
     #[test]

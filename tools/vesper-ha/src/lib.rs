@@ -30,6 +30,7 @@ pub mod journal;
 pub mod judge;
 pub mod latch;
 pub mod lock;
+pub mod losses;
 pub mod notes;
 pub mod resident;
 pub mod rule;

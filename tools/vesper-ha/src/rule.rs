@@ -39,7 +39,8 @@ pub struct Rule {
     /// ...in this time.
     #[serde(default = "ten_seconds", deserialize_with = "duration")]
     pub within: Duration,
-    /// How long the rule does nothing more about the same guest.
+    /// How long the rule does nothing more about the same guest, if what it has set is not
+    /// taken back before.
     #[serde(default = "a_minute", deserialize_with = "duration")]
     pub hold: Duration,
     /// Kill the VMM, before all else.
@@ -127,10 +128,19 @@ impl Rule {
         self.fail || self.destroy
     }
 
+    /// Whether it sets something on the node.
+    pub fn sets(&self) -> bool {
+        self.attribute.is_some() || self.health.is_some()
+    }
+
+    /// Whether it does something that the limit on actions is for.
+    pub fn is_limited(&self) -> bool {
+        self.is_deadly() || !self.command.is_empty()
+    }
+
     /// Whether anything is done at all, beyond saying so.
     pub fn acts(&self) -> bool {
-        let sets = self.attribute.is_some() || self.health.is_some();
-        self.is_deadly() || sets || !self.command.is_empty()
+        self.is_limited() || self.sets()
     }
 
     /// Attributes of this node that it sets: names and values.

@@ -85,6 +85,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         let news = court.look(&host.domains()?);
         court.hear(news);
         let round = feed.take(&mut court);
+        court.hear_of_hangs();
         round
             .failed
             .iter()
@@ -102,7 +103,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
             return Err(vesper_cli::error::Error::NoPoll.into());
         }
     }
-    log(&court.summary());
+    court.end();
     Ok(())
 }
 

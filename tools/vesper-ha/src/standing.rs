@@ -22,6 +22,8 @@ pub struct Holder {
     pub value: String,
     /// Until when, if not for ever.
     pub end: Option<i64>,
+    /// Number of the line in the journal because of which.
+    pub id: u64,
 }
 
 impl Standing {
@@ -41,9 +43,11 @@ impl Standing {
         }
     }
 
-    /// Somebody wants it no more.
-    pub fn let_go(&mut self, name: &str, rule: &str, guest: &str) {
-        self.remove(|of, holder| of == name && holder.rule == rule && holder.guest == guest);
+    /// Somebody wants it no more because of that line or an earlier one; false if not.
+    pub fn let_go(&mut self, name: &str, rule: &str, guest: &str, id: u64) -> bool {
+        let is_it = |holder: &Holder| holder.rule == rule && holder.guest == guest;
+        let gone = self.remove(|of, holder| of == name && is_it(holder) && holder.id <= id);
+        !gone.is_empty()
     }
 
     /// The next end.
@@ -109,6 +113,7 @@ mod tests {
             guest: "host".into(),
             value: value.into(),
             end,
+            id: 1,
         }
     }
 
@@ -150,7 +155,8 @@ mod tests {
         assert_eq!(standing.value("x"), Some("2"));
         standing.hold("x", holder("a", "3", None));
         assert_eq!(standing.value("x"), Some("3"));
-        standing.let_go("x", "a", "host");
+        assert!(!standing.let_go("x", "a", "host", 0));
+        assert!(standing.let_go("x", "a", "host", 1));
         assert_eq!(standing.value("x"), Some("2"));
     }
 }

@@ -13,9 +13,11 @@ use tempfile::TempDir;
 use vesper_abi::bindings;
 use zerocopy::FromZeros;
 
+use crate::attributes::Attributes;
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::latch::Latches;
+use crate::rule::HEALTH;
 
 const RULES: &str = r#"
 [cluster]
@@ -72,17 +74,25 @@ impl Place {
         let file = self.path().join("ha.toml");
         fs::write(&file, rules).unwrap();
         let past = self.journal();
-        let actor = Actor::new(
+        let mut actor = Actor::new(
             Config::read(&file).unwrap(),
             Journal::open(self.path()).unwrap(),
             &self.path().join("no device"),
             self.latches(),
             dry_run,
         );
+        // A cluster that does at once what it is told.
+        let writer = Arc::clone(&actor.journal);
+        actor.attributes = Attributes::new(
+            Box::new(|name, value| Ok(format!("{name}={}", value.unwrap_or("-")))),
+            Box::new(|_| Ok(true)),
+            Box::new(move |_, lines| lines.iter().for_each(|line| writer.write(line))),
+        );
         let mut court = Court::new(Arc::new(actor), &past);
         let news = court.look(domains);
         court.remember(past);
         court.hear(news);
+        court.hear_of_hangs();
         court
     }
 
@@ -141,6 +151,7 @@ fn a_restart_does_not_act_again() {
     let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
     let news = court.look(&[domain(READY, HUNG, 1)]);
     court.hear(news);
+    court.hear_of_hangs();
     place.wait_for(1);
     assert_eq!(place.done(), 1);
     drop(court);
@@ -376,4 +387,193 @@ fn an_operator_clears_a_guest() {
     court.event(record("exit"));
     place.wait_for(3);
     assert_eq!(place.done(), 3);
+}
+
+/// Waits until what was set for a time is taken back, and the cluster has confirmed it.
+fn wait_for_the_end(place: &Place, court: &mut Court, wanted: usize) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    let is_it = |line: &Line| matches!(line, Line::TakenBack { .. });
+    while place.journal().iter().filter(|line| is_it(line)).count() < wanted {
+        assert!(Instant::now() < limit, "{:?}", place.journal());
+        std::thread::sleep(Duration::from_millis(10));
+        court.see_to_what_is_due();
+    }
+}
+
+#[test]
+fn trouble_that_comes_back_within_the_hold_is_found_again() {
+    let rules = "[[rule]]\nname = \"disk\"\nprobe = \"process\"\nevent = \"exec\"\nhealth = \"red\"\nclear_after = \"1s\"\nhold = \"1h\"\n";
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    for taken_back in 1..=2 {
+        court.event(record("exec"));
+        assert_eq!(court.standing.value(HEALTH), Some("red"));
+        court.event(record("exec"));
+        assert_eq!(place.found().len(), taken_back);
+        wait_for_the_end(&place, &mut court, taken_back);
+        assert_eq!(court.standing.value(HEALTH), None);
+    }
+    drop(court);
+    // After a restart, too.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    court.event(record("exec"));
+    assert_eq!(place.found().len(), 3);
+    // The cluster confirms the end of what was before only now.
+    court.actor().journal.write(&Line::TakenBack {
+        rule: "disk".into(),
+        guest: "web1".into(),
+        name: HEALTH.into(),
+        id: 2,
+        at_ns: 0,
+    });
+    drop(court);
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    court.event(record("exec"));
+    assert_eq!(place.found().len(), 3);
+}
+
+#[test]
+fn the_limit_does_not_keep_the_node_from_being_red() {
+    let rules = r#"
+[limit]
+actions = 1
+within = "1h"
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+[[rule]]
+name = "disk"
+probe = "process"
+event = "exec"
+health = "red"
+[[rule]]
+name = "both"
+probe = "process"
+event = "fork"
+attribute = { name = "trouble-%g" }
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+"#;
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    for name in ["exit", "exec", "fork"] {
+        court.event(record(name));
+    }
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.standing.value("trouble-web1"), Some("1"));
+    let put_off: Vec<_> = place.found().iter().map(|found| found.put_off).collect();
+    assert_eq!(put_off, [false, false, true]);
+    place.wait_for(2);
+    assert_eq!(place.done(), 1);
+    drop(court);
+    let court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.standing.value("trouble-web1"), Some("1"));
+}
+
+#[test]
+fn what_is_lost_is_told_and_explained() {
+    use cat::Judge as _;
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exec"));
+    let boot_id = record("exec").boot.id;
+    for _ in 0..100 {
+        court
+            .item(&json!({ "domain": "web1", "module": "process", "boot_id": boot_id, "lost": 7 }));
+    }
+    court.item(&json!({ "domain": "web2", "module": "process", "packets_missing": 2 }));
+    court.end();
+    let explained = |guest: &str| {
+        let args = crate::cli::Explain {
+            guest: Some(guest.into()),
+            last: 100,
+            json: vesper_cli::cli::Json { json: false },
+        };
+        let mut out = Vec::new();
+        crate::explain::explain(&args, place.journal(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    let told = explained("web1");
+    assert!(
+        told.contains("  700 records of process were lost in this boot\n"),
+        "{told}"
+    );
+    assert_eq!(
+        told.matches("web1/process: 7 records lost: no rule has seen")
+            .count(),
+        10
+    );
+    assert!(told.contains("web1/process: 630 records lost"), "{told}");
+    let told = explained("web2");
+    assert!(told.starts_with("nothing was found\n"), "{told}");
+    assert!(
+        told.ends_with("web2/process: 2 packets missing: no rule has seen them\n"),
+        "{told}"
+    );
+}
+
+/// A section of the documentation.
+fn documented(section: &str) -> &'static str {
+    let text = include_str!("../../../../Documentation/high-availability.md");
+    let (_, text) = text.split_once(&format!("# {section}\n")).unwrap();
+    text.split("\n#").next().unwrap()
+}
+
+#[test]
+fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
+    let section = documented("Guests with a crash kernel");
+    let rules = section.lines().filter_map(|line| line.strip_prefix("    "));
+    let rules: String = rules.flat_map(|line| [line, "\n"]).collect();
+    let rules = format!("[cluster]\npatience = \"0s\"\n{rules}");
+    let named = |name: &str| {
+        let mut domain = domain(READY, ALIVE, 0);
+        domain.name = vesper_abi::name::label_field(name).unwrap();
+        domain
+    };
+    let hung = |mut domain: vesper_domain| {
+        (domain.heartbeat, domain.hangs) = (HUNG, 1);
+        domain
+    };
+    let guests = ["db1", "db2", "db3", "db4"].map(named);
+    let [panics, oopses, hangs, dumps_on] = guests;
+    let place = Place::new();
+    let mut court = place.begin_with(&rules, false, &guests);
+    // What is in their buffers is read when one of them hangs: nobody has told of it.
+    let news = court.look(&[hung(panics), hung(oopses), hung(hangs), dumps_on]);
+    court.hear(news);
+    for (guest, name) in [(panics, "panic"), (oopses, "oops"), (dumps_on, "panic")] {
+        court.event(Event {
+            boot: Boot::of(&guest),
+            probe: "panic".into(),
+            name: name.into(),
+            time_ns: 0,
+            fields: Map::new(),
+        });
+    }
+    court.hear_of_hangs();
+    drop(court);
+    // Nor by a daemon that begins meanwhile.
+    drop(place.begin_with(&rules, false, &guests.map(hung)));
+    let done = |guest: &str| {
+        let all = place.found();
+        let own = all.iter().filter(|found| found.guest == guest);
+        let own = own.map(|found| format!("{} {}", found.event, found.refrained.is_none()));
+        own.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(done("db1"), "panic true, hung false");
+    assert_eq!(done("db2"), "oops true, hung false");
+    assert_eq!(done("db3"), "hung true");
+    assert_eq!(done("db4"), "panic true, hung false");
+    // All that are shipped and would kill it are named there.
+    let words = section.split_whitespace().collect::<Vec<_>>().join(" ");
+    let shipped = Config::parse(include_str!("../../ha.toml")).unwrap();
+    for rule in shipped.rules.iter().filter(|rule| rule.destroy) {
+        assert!(words.contains(&format!("`{}`", rule.name)), "{}", rule.name);
+    }
 }
