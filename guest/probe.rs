@@ -51,3 +51,10 @@ impl Probes {
         })
     }
 }
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        standing::exit();
+        remark::exit();
+    }
+}

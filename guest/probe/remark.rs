@@ -31,6 +31,11 @@ pub(crate) unsafe fn init() {
     unsafe { LISTENING.init() };
 }
 
+/// Gives its memory back: what is static is not dropped with the module. Process context.
+pub(crate) fn exit() {
+    *LISTENING.lock() = KVec::new();
+}
+
 /// Listens to what is said in the calling thread.
 pub(crate) struct Listening(Pid);
 

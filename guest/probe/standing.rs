@@ -46,6 +46,11 @@ pub(crate) unsafe fn init() {
     unsafe { STANDING.init() };
 }
 
+/// Gives its memory back: what is static is not dropped with the module. Process context.
+pub(crate) fn exit() {
+    *STANDING.lock() = KVec::new();
+}
+
 /// Which hook of which point of which module.
 pub(crate) struct Whose {
     module: CString,

@@ -17,8 +17,10 @@ KERNEL_LOG_BAD+='|unable to handle|possible recursive locking|circular locking'
 KERNEL_LOG_BAD+='|inconsistent lock state|suspicious RCU usage|bad unlock balance'
 KERNEL_LOG_BAD+='|Bad rss-counter|blocked for more than|soft lockup|hard LOCKUP'
 KERNEL_LOG_BAD+='|rcu.*(stall|detected)|scheduling while atomic|sleeping function'
-KERNEL_LOG_BAD+='|list_(add|del) corruption|refcount_t|UBSAN|KASAN|KFENCE|kmemleak'
+KERNEL_LOG_BAD+='|list_(add|del) corruption|refcount_t|UBSAN|KASAN|KFENCE'
 KERNEL_LOG_BAD+='|rust_kernel: panicked|Call Trace'
+# All that kmemleak says, but that it is there.
+KERNEL_LOG_BAD+='|kmemleak: ([^K]|K[^e]|Kernel memory leak detector [^i])'
 
 # Number of lines a log has now: where the next look begins.
 kernel_log_mark() { # FILE

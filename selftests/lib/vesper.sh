@@ -123,14 +123,43 @@ guest_running() { # NAME
 }
 
 guest_stop() { # NAME
+	guest_look "$1"
 	"$TOP/env/guest-vm" stop "$1"
+}
+
+# Ends one that is of no use any more.
+guest_end() { # NAME
+	guest_look "$1"
+	"$TOP/env/guest-vm" kill "$1" >/dev/null 2>&1
 }
 
 guest_stop_all() {
 	local name
-	for name in $("$TOP/env/guest-vm" list); do
-		"$TOP/env/guest-vm" kill "$name" >/dev/null 2>&1
-	done
+	for name in $("$TOP/env/guest-vm" list); do guest_end "$name"; done
+}
+
+# For kmemleak, in its directory. What changed since the scan before, or is younger than
+# five seconds, a scan does not report.
+KMEMLEAK_SCAN='echo scan >kmemleak && sleep 6 && echo scan >kmemleak'
+
+# What a kernel that looks for errors has found in a guest: memory that nothing refers to any
+# more; and whether it has been looking at locks all the time. It goes to the guest's own log,
+# which is searched after the test; where the memory is from, to standard output.
+guest_look() { # NAME
+	[[ -n ${GUESTS_LOOK:-} ]] || return 0
+	"$TOP/env/guest-vm" pid "$1" >/dev/null 2>&1 || return 0
+	"$TOP/env/guest-vm" exec --timeout 20 "$1" true >/dev/null 2>&1 || {
+		note "guest $1 does not answer, and was not searched for leaks"
+		return 0
+	}
+	"$TOP/env/guest-vm" exec "$1" "cd /sys/kernel/debug && [ -e kmemleak ] || exit 0
+		if $KMEMLEAK_SCAN; then
+			head -n 100 kmemleak
+		else
+			echo 'WARNING: kmemleak does not scan' >/dev/kmsg
+		fi
+		grep -q 'debug_locks: *1' /proc/lockdep_stats || echo 'WARNING: lockdep is off' >/dev/kmsg"
+	note "guest $1 was searched for leaks"
 }
 
 # A guest about which nothing is known is replaced.
@@ -155,6 +184,8 @@ own_guest() { # NAME [OPTIONS OF guest-vm start...]
 own_guests_end() {
 	local status=$? name
 	for name in "${OWN_GUESTS[@]}"; do
+		# One in which a test failed may be in any state.
+		((status != 0)) || guest_look "$name"
 		"$TOP/env/guest-vm" kill "$name"
 		GUEST=$name read_away
 	done

@@ -21,8 +21,7 @@ guest_policy() { vesper domains --json | tr -d '\n ' | grep -q "\"load_policy\":
 
 restore() {
 	in_guest "rmmod dummy vesper_seq; rmmod vesper_guest; modprobe vesper_guest"
-	guest_exec strict "poweroff -f"
-	"$TOP/env/guest-vm" kill strict
+	guest_stop strict
 } >/dev/null 2>&1
 trap restore EXIT
 

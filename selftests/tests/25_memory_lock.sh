@@ -9,7 +9,8 @@
 LIMIT=8192
 locked_kb() { awk '/^VmLck/ { print $2 }' "/proc/$("$TOP/env/guest-vm" pid small)/status"; }
 
-trap '"$TOP/env/guest-vm" kill small' EXIT
+OWN_GUESTS=(small)
+trap own_guests_end EXIT
 (ulimit -S -l $LIMIT && ulimit -H -l $LIMIT &&
 	guest_start small --user nobody) || fail "no guest under an ordinary user"
 expect_eq "QEMU's user" "$(stat -c %U "/proc/$("$TOP/env/guest-vm" pid small)")" nobody

@@ -49,7 +49,7 @@ clean_up() {
 	((status == 0)) || tail -n 30 "$VESPER_WORK"/*log
 	crm_resource --resource ha2 --ban >/dev/null 2>&1
 	cluster_stop
-	"$TOP/env/guest-vm" kill ha2 >/dev/null 2>&1
+	guest_end ha2
 	read_away
 	exit "$status"
 }

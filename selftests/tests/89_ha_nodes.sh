@@ -30,7 +30,7 @@ clean_up() {
 		umount "$FS"
 		rmmod vesper_edac scsi_debug
 	} 2>/dev/null
-	"$TOP/env/guest-vm" kill ha4 >/dev/null 2>&1
+	guest_end ha4
 	(exit $status)
 	host_domain_end
 }

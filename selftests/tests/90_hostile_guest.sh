@@ -21,7 +21,7 @@ unload_on_exit vesper_seq
 end() {
 	unload_all
 	kill "${JOBS[@]}" 2>/dev/null
-	"$TOP/env/guest-vm" kill $EVIL
+	guest_end $EVIL
 }
 trap end EXIT
 JOBS=()

@@ -21,7 +21,7 @@ as_vmm() { setpriv --reuid=65534 --regid=$GROUP --clear-groups --bounding-set=-a
 
 # Guests that other tests have left running hold references, too.
 for name in $("$TOP/env/guest-vm" list); do
-	[[ $name == "$GUEST" ]] || "$TOP/env/guest-vm" kill "$name"
+	[[ $name == "$GUEST" ]] || guest_end "$name"
 done
 
 mode=$(stat -c '%g %a' /dev/vesper-attach)

@@ -10,6 +10,7 @@
  *	stuck	one CPU does
  *	halt	all CPUs are halted for good, interrupts off: nothing but a
  *		reset gets them out of that
+ *	leak	so many pieces of memory are forgotten
  *	hypercall	none: the hypervisor is asked, for nothing
  */
 #include <linux/compiler.h>
@@ -21,11 +22,14 @@
 #include <linux/kvm_para.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
+#include <linux/slab.h>
 #include <linux/stop_machine.h>
 #include <linux/timekeeping.h>
 
 /* Longest time, in seconds. */
 #define MAX_SPIN	60
+/* Most pieces of memory at a time. */
+#define MAX_LEAK	100
 
 static struct dentry *dir;
 
@@ -101,6 +105,21 @@ static noinline int vesper_fault_stuck(void *data, u64 ms)
 	return 0;
 }
 
+static noinline int vesper_fault_leak(void *data, u64 count)
+{
+	void *lost;
+
+	if (count > MAX_LEAK)
+		return -EINVAL;
+	while (count--) {
+		lost = kzalloc(64, GFP_KERNEL);
+		if (!lost)
+			return -ENOMEM;
+		OPTIMIZER_HIDE_VAR(lost);
+	}
+	return 0;
+}
+
 static int vesper_fault_hypercall(void *data, u64 value)
 {
 	return kvm_hypercall0(KVM_HC_VAPIC_POLL_IRQ);
@@ -112,6 +131,7 @@ DEFINE_DEBUGFS_ATTRIBUTE(stuck_fops, NULL, vesper_fault_stuck, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(halt_fops, NULL, vesper_fault_halt, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(oops_fops, NULL, vesper_fault_oops, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(spin_fops, NULL, vesper_fault_spin, "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(leak_fops, NULL, vesper_fault_leak, "%llu\n");
 DEFINE_DEBUGFS_ATTRIBUTE(hypercall_fops, NULL, vesper_fault_hypercall, "%llu\n");
 
 static int __init vesper_fault_init(void)
@@ -124,6 +144,7 @@ static int __init vesper_fault_init(void)
 	debugfs_create_file_unsafe("hang", 0600, dir, NULL, &hang_fops);
 	debugfs_create_file_unsafe("stuck", 0200, dir, NULL, &stuck_fops);
 	debugfs_create_file_unsafe("halt", 0200, dir, NULL, &halt_fops);
+	debugfs_create_file_unsafe("leak", 0200, dir, NULL, &leak_fops);
 	debugfs_create_file_unsafe("hypercall", 0200, dir, NULL, &hypercall_fops);
 	return 0;
 }
