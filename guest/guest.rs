@@ -271,6 +271,8 @@ impl virtio::Driver for Guest {
         let mut bound = this.bound.lock();
         if *bound {
             dev_err!(device.device(), "a guest can use one VESPER device only\n");
+            // What the core has negotiated would stand in the way of who takes it later.
+            device.reset();
             return Err(EBUSY);
         }
         let config = this.enter(device)?;
