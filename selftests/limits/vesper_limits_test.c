@@ -296,12 +296,12 @@ static int test_notices(void)
 
 		CHECK_EQ(vmm_open_channel(&vmm, "a", "c", 0, PAGE, 2, 1, &id),
 			 0);
-		ret = vmm_lend(&vmm, i, id, 0, 0, 1, &segment, 1);
+		ret = vmm_lend(&vmm, i + 1, id, 0, 0, 1, &segment, 1);
 		if (i == MAX_LENT) {
 			CHECK_ERR(ret, ENOSPC);
 			CHECK(!vmm_take_returns(&vmm, MAX_LENT));
-			CHECK_EQ(vmm_lend(&vmm, i, id, 0, 0, 1, &segment, 1),
-				 0);
+			CHECK_EQ(vmm_lend(&vmm, i + 1, id, 0, 0, 1, &segment,
+					  1), 0);
 		} else {
 			CHECK_EQ(ret, 0);
 		}
