@@ -67,15 +67,22 @@ wait_for 30 "vesper-ha" said 'rules from'
 
 # A corrected error, of software's making, and one that was not.
 machine_check() { # STATUS
-	host_step "machine check $1"
 	echo sw >$INJECT/flags
 	echo "$1" >$INJECT/status
 	echo 0 >$INJECT/cpu
 	echo 1 >$INJECT/bank || fail "cannot inject"
 }
+host_step "corrected errors"
 machine_check 0x9c00000000000000
 sleep 3
 runs_on node1 || fail "the service has moved because of a corrected error"
+! said '#health-vesper' || fail "one corrected error is taken for a sign"
+# Thirty of them in an hour are one, though not one to run from.
+for _ in {2..30}; do machine_check 0x9c00000000000000; done
+wait_for 60 "the finding" said '^host corrected errors: host/any: entry'
+wait_for 60 "the health" said '#health-vesper=yellow on node1'
+runs_on node1 || fail "the service has moved because of corrected errors"
+host_step "an error that was not corrected"
 machine_check 0xbc00000000000000
 
 REDS=0
