@@ -12,9 +12,10 @@ use vesper_abi::name::text;
 pub const GUEST: &str = "guest";
 
 /// These events.
-pub const GUEST_EVENTS: [&str; 8] = [
+pub const GUEST_EVENTS: [&str; 9] = [
     "gone",
     "broken",
+    "failed",
     "left",
     "powerdown",
     "hung",
