@@ -121,6 +121,8 @@ pub struct Run {
     pub way: Way,
     /// Number among those of its kind.
     pub number: u32,
+    /// How long it was waited for it to be noticed, in seconds.
+    pub bound_s: f64,
     /// All else.
     pub events: Vec<Event>,
 }
@@ -152,13 +154,17 @@ pub fn parse(text: &str) -> std::result::Result<Vec<Run>, (usize, serde_json::Er
         }
         match serde_json::from_str(line).map_err(|error| (index + 1, error))? {
             Event::Begin {
-                fault, way, number, ..
+                fault,
+                way,
+                number,
+                bound_s,
             } => {
                 let events = Vec::new();
                 open = Some(Run {
                     fault,
                     way,
                     number,
+                    bound_s,
                     events,
                 });
             }
@@ -189,7 +195,7 @@ mod tests {
         let runs = parse(&text).unwrap();
         assert_eq!(runs.len(), 1);
         assert_eq!(runs[0].events, [Event::Fault { at_ns: 2 }]);
-        assert_eq!(runs[0].way, Way::Vesper);
+        assert_eq!((runs[0].way, runs[0].bound_s), (Way::Vesper, 75.0));
     }
 
     #[test]

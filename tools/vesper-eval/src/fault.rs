@@ -25,6 +25,13 @@ pub fn told_by(fault: &str, rule: &str) -> bool {
     rules(fault).is_none_or(|rules| rules.contains(&rule))
 }
 
+/// Whether the fault stops the page. Those who look at nothing but the page, the VMM or the node
+/// cannot tell of one that does not: what they find is something else. Of a fault that is not
+/// known it is taken to.
+pub fn stops_page(fault: &str) -> bool {
+    !["oom-hog", "block", "machine-check"].contains(&fault)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,5 +57,21 @@ mod tests {
         }
         assert!(!told_by("oom-hog", "guest hangs"));
         assert!(told_by("flood", "guest hangs"));
+    }
+
+    #[test]
+    fn faults_that_leave_the_page_alone_are_faults() {
+        let all = [
+            "sigterm",
+            "oom-service",
+            "oom-hog",
+            "panic",
+            "hang",
+            "block",
+            "machine-check",
+        ];
+        let quiet = all.iter().filter(|fault| !stops_page(fault));
+        assert_eq!(quiet.count(), 3);
+        assert!(stops_page("panic") && stops_page("flood"));
     }
 }

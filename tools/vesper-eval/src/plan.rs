@@ -48,6 +48,7 @@ mod tests {
             fault: fault.into(),
             way,
             number,
+            bound_s: 75.0,
             events: Vec::new(),
         }
     }

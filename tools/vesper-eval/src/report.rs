@@ -31,8 +31,10 @@ pub struct Sum {
     pub service_s: Option<f64>,
     /// Runs in which the client did not get the page at some time after the fault.
     pub outages: usize,
-    /// Findings of vesper-ha, in all runs, that are about something else than the fault.
+    /// Findings, in all runs, that are about something else than the fault.
     pub beside: usize,
+    /// How long it was waited, each value that there was, in seconds.
+    pub bounds_s: Vec<f64>,
     /// Each run's seconds until it was noticed, in the order of the runs.
     pub detections_s: Vec<Option<f64>>,
     /// The same until stopping or starting began.
@@ -44,9 +46,12 @@ pub struct Sum {
 /// By fault, in the order of their first runs, and way.
 pub type Sums = Vec<(String, BTreeMap<Way, Sum>)>;
 
+/// Of each way, the bound and the times of its runs.
+type Found = BTreeMap<Way, Vec<(f64, Times)>>;
+
 /// Sums up.
 pub fn sums(runs: &[Run]) -> Sums {
-    let mut found: Vec<(String, BTreeMap<Way, Vec<Times>>)> = Vec::new();
+    let mut found: Vec<(String, Found)> = Vec::new();
     for run in runs {
         let Some(times) = times(run) else { continue };
         let index = found.iter().position(|(fault, _)| *fault == run.fault);
@@ -54,9 +59,14 @@ pub fn sums(runs: &[Run]) -> Sums {
             found.push((run.fault.clone(), BTreeMap::new()));
             found.len() - 1
         });
-        found[index].1.entry(run.way).or_default().push(times);
+        found[index]
+            .1
+            .entry(run.way)
+            .or_default()
+            .push((run.bound_s, times));
     }
-    let sum = |times: Vec<Times>| {
+    let sum = |runs: Vec<(f64, Times)>| {
+        let (bounds, times): (Vec<f64>, Vec<Times>) = runs.into_iter().unzip();
         let middle = |of: fn(&Times) -> Option<f64>| {
             median(&times.iter().filter_map(of).collect::<Vec<_>>())
         };
@@ -68,16 +78,24 @@ pub fn sums(runs: &[Run]) -> Sums {
             service_s: middle(|run| run.service),
             outages: times.iter().filter(|run| run.outage.is_some()).count(),
             beside: times.iter().map(|run| run.beside).sum(),
+            bounds_s: distinct(bounds),
             detections_s: times.iter().map(|run| run.detection).collect(),
             recoveries_s: times.iter().map(|run| run.recovery).collect(),
             services_s: times.iter().map(|run| run.service).collect(),
         }
     };
-    let by_way = |(fault, ways): (String, BTreeMap<Way, Vec<Times>>)| {
-        let ways = ways.into_iter().map(|(way, times)| (way, sum(times)));
+    let by_way = |(fault, ways): (String, Found)| {
+        let ways = ways.into_iter().map(|(way, runs)| (way, sum(runs)));
         (fault, ways.collect())
     };
     found.into_iter().map(by_way).collect()
+}
+
+/// Each value once, in order.
+fn distinct(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values.dedup();
+    values
 }
 
 /// Writes the files, and the table to the output as well.
@@ -147,11 +165,38 @@ pub fn table(sums: &Sums) -> String {
             );
         }
     }
-    text += "\nMedian seconds after the fault; '-': it did not come to that.\n\n";
+    text += "\nMedian seconds after the fault; '-': it did not come to that.";
+    text += &bounds(sums);
+    text += "\n\n";
     for goal in goals(sums) {
         let _ = writeln!(text, "- {goal}");
     }
     text
+}
+
+/// How long was waited; said once if that was the same in all runs.
+fn bounds(sums: &Sums) -> String {
+    let listed = |values: &[f64]| {
+        let values: Vec<String> = values.iter().map(f64::to_string).collect();
+        values.join(" and ")
+    };
+    let all = sums.iter().flat_map(|(_, ways)| ways.values());
+    let all = distinct(all.flat_map(|sum| sum.bounds_s.clone()).collect());
+    match all.len() {
+        0 => String::new(),
+        1 => format!(" Noticed: within {} s.", listed(&all)),
+        _ => {
+            let mut text = String::from(" Noticed: within DIFFERENT times:");
+            for (fault, ways) in sums {
+                for (way, sum) in ways {
+                    let bounds = listed(&sum.bounds_s);
+                    let _ = write!(text, " {fault}, {}: {bounds} s;", way.name());
+                }
+            }
+            text.pop();
+            text + "."
+        }
+    }
 }
 
 /// A sentence for each fault.
@@ -184,8 +229,9 @@ fn goals(sums: &Sums) -> Vec<String> {
                 let _ = write!(text, "; not by {}", way.name());
             }
         }
-        if vesper.beside > 0 {
-            let _ = write!(text, "; findings about something else: {}", vesper.beside);
+        for (way, sum) in ways.iter().filter(|(_, sum)| sum.beside > 0) {
+            let (by, beside) = (way.name(), sum.beside);
+            let _ = write!(text, "; findings of {by} about something else: {beside}");
         }
         goals.push(text);
     }
@@ -204,10 +250,15 @@ mod tests {
             way.name()
         );
         if let Some(at) = noticed.map(|at| (at * 1e9) as i64) {
-            text += &format!(
-                "{{\"event\":\"monitor\",\"at_ns\":{at},\"status\":1}}\n{{\"event\":\"dead\",\"at_ns\":{at}}}\n\
-                 {{\"event\":\"explain\",\"found\":[{{\"rule\":\"kernel panic\",\"at_ns\":{at}}}]}}\n"
-            );
+            text += &match way {
+                Way::Heartbeat => format!("{{\"event\":\"dead\",\"at_ns\":{at}}}\n"),
+                Way::Pacemaker => {
+                    format!("{{\"event\":\"monitor\",\"at_ns\":{at},\"status\":1}}\n")
+                }
+                Way::Vesper => format!(
+                    "{{\"event\":\"explain\",\"found\":[{{\"rule\":\"kernel panic\",\"at_ns\":{at}}}]}}\n"
+                ),
+            };
         }
         let mut runs = event::parse(&(text + "{\"event\":\"end\"}")).unwrap();
         runs.remove(0)
@@ -237,6 +288,7 @@ mod tests {
         let sum = &json["oom-hog"]["pacemaker"];
         assert_eq!(sum["runs"], 1);
         assert_eq!(sum["noticed"], 0);
+        assert_eq!(sum["bounds_s"], serde_json::json!([75.0]));
         assert!(
             sum["detection_s"].is_null() && sum["service_s"].is_null(),
             "{text}"
@@ -261,6 +313,37 @@ mod tests {
         assert_eq!((sum.runs, sum.noticed), (3, 2));
         assert_eq!(sum.detection_s, Some(5.0));
         assert_eq!(sum.detections_s, [Some(6.0), None, Some(4.0)]);
+    }
+
+    #[test]
+    fn different_bounds_are_said() {
+        let mut runs = vec![
+            run("panic", Way::Pacemaker, 1, Some(5.0)),
+            run("hang", Way::Vesper, 1, Some(0.6)),
+        ];
+        let text = table(&sums(&runs));
+        assert!(text.contains("Noticed: within 75 s.\n"), "{text}");
+        runs.push(run("panic", Way::Pacemaker, 2, Some(5.0)));
+        runs[2].bound_s = 50.0;
+        let sums = sums(&runs);
+        assert_eq!(sums[0].1[&Way::Pacemaker].bounds_s, [50.0, 75.0]);
+        let text = table(&sums);
+        let wanted = "within DIFFERENT times: panic, pacemaker: 50 and 75 s; hang, vesper: 75 s.\n";
+        assert!(text.contains(wanted), "{text}");
+    }
+
+    #[test]
+    fn outages_beside_the_fault_are_not_noticed() {
+        let runs = [
+            run("block", Way::Pacemaker, 1, Some(39.0)),
+            run("block", Way::Vesper, 1, None),
+        ];
+        let sums = sums(&runs);
+        let sum = &sums[0].1[&Way::Pacemaker];
+        assert_eq!((sum.noticed, sum.beside, sum.detection_s), (0, 1, None));
+        let text = table(&sums);
+        let wanted = "; not by pacemaker; findings of pacemaker about something else: 1\n";
+        assert!(text.contains(wanted), "{text}");
     }
 
     #[test]

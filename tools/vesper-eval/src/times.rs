@@ -10,13 +10,14 @@ use crate::fault;
 pub struct Times {
     /// Until it was noticed by whose part it is in this way.
     pub detection: Option<f64>,
-    /// Until stopping or starting began.
+    /// Until stopping or starting began, if that can have been for the fault.
     pub recovery: Option<f64>,
     /// Until the client got the page again, if it ever did not.
     pub service: Option<f64>,
     /// Until the client did not get it.
     pub outage: Option<f64>,
-    /// Findings of vesper-ha that are about something else than the fault.
+    /// Findings that are about something else than the fault: of vesper-ha, or the first of who
+    /// looks at what the fault leaves alone.
     pub beside: usize,
 }
 
@@ -31,7 +32,7 @@ pub fn times(run: &Run) -> Option<Times> {
         times.filter(|at| *at >= from).min()
     };
     let seconds = |at: i64| (at - fault) as f64 / 1e9;
-    let detection = match run.way {
+    let found = match run.way {
         Way::Heartbeat => first(fault, &|event| match event {
             Event::Dead { at_ns } => Some(*at_ns),
             _ => None,
@@ -50,6 +51,9 @@ pub fn times(run: &Run) -> Option<Times> {
             _ => None,
         }),
     };
+    // The others look at the page, the VMM or the node.
+    let apt = run.way == Way::Vesper || fault::stops_page(&run.fault);
+    let detection = found.filter(|_| apt);
     let recovery = first(fault, &|event| match event {
         Event::Stop { at_ns } | Event::Start { at_ns } => Some(*at_ns),
         _ => None,
@@ -70,10 +74,11 @@ pub fn times(run: &Run) -> Option<Times> {
     });
     let beside = findings
         .filter(|finding| !fault::told_by(&run.fault, &finding.rule))
-        .count();
+        .count()
+        + usize::from(found.is_some() && !apt);
     Some(Times {
         detection: detection.map(seconds),
-        recovery: recovery.map(seconds),
+        recovery: recovery.filter(|_| apt).map(seconds),
         service: service.map(seconds),
         outage: outage.map(seconds),
         beside,
@@ -116,6 +121,7 @@ mod tests {
             fault: "panic".into(),
             way,
             number: 1,
+            bound_s: 75.0,
             events: events.to_vec(),
         }
     }
@@ -200,6 +206,49 @@ mod tests {
         assert_eq!(seen(Way::Heartbeat), Some(2.0));
         assert_eq!(seen(Way::Pacemaker), Some(3.0));
         assert_eq!(times(&run(Way::Vesper, &events)).unwrap().beside, 1);
+    }
+
+    #[test]
+    fn who_cannot_see_a_fault_has_not_noticed_it() {
+        let events = [
+            Event::Fault { at_ns: 10 * S },
+            Event::Down { at_ns: 48 * S },
+            Event::Monitor {
+                at_ns: 49 * S,
+                status: 1,
+            },
+            Event::Monitor {
+                at_ns: 59 * S,
+                status: 1,
+            },
+            Event::Dead { at_ns: 49 * S },
+            Event::Stop { at_ns: 50 * S },
+            Event::Up { at_ns: 61 * S },
+            Event::Explain {
+                found: vec![Finding {
+                    rule: "disk errors".into(),
+                    at_ns: 11 * S,
+                }],
+            },
+        ];
+        for way in [Way::Heartbeat, Way::Pacemaker] {
+            let mut run = run(way, &events[..events.len() - 1]);
+            for fault in ["block", "machine-check", "oom-hog"] {
+                run.fault = fault.into();
+                let times = times(&run).unwrap();
+                assert_eq!((times.detection, times.recovery), (None, None));
+                assert_eq!((times.outage, times.service), (Some(38.0), Some(51.0)));
+                assert_eq!(times.beside, 1, "{fault}");
+            }
+            run.fault = "hang".into();
+            let times = times(&run).unwrap();
+            assert_eq!((times.detection, times.beside), (Some(39.0), 0));
+        }
+        let mut run = run(Way::Vesper, &events);
+        run.fault = "block".into();
+        let times = times(&run).unwrap();
+        assert_eq!((times.detection, times.recovery), (Some(1.0), Some(40.0)));
+        assert_eq!(times.beside, 0);
     }
 
     #[test]
