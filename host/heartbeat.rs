@@ -96,11 +96,6 @@ impl Settings {
             false => Err(EINVAL),
         }
     }
-
-    /// How far looks are apart: two of them are to take less than 100 ms.
-    fn look_ms(self) -> u32 {
-        (self.threshold_ms / 10).clamp(10, 40)
-    }
 }
 
 /// Pages on loan, and what is kept of the CPUs that count there.
@@ -254,16 +249,17 @@ impl Heartbeat {
         } = &mut *inner;
         let watched = watched.as_mut()?;
         let before = facts.finding.state;
+        let look_ms = judge::look_ms(settings.threshold_ms);
         let finding = domain.with_info(|info| {
             let look = Look {
                 now: time::boot_ns(),
-                nominal: u64::from(settings.look_ms()) * NS_PER_MS,
+                nominal: u64::from(look_ms) * NS_PER_MS,
                 threshold: u64::from(settings.threshold_ms) * NS_PER_MS,
                 running: matches!(info.run_state, 0 | raw::VESPER_RUN_RUNNING),
             };
             watched.look(look, info, facts)
         });
-        let again = Some(settings.look_ms());
+        let again = Some(look_ms);
         if finding.state == before {
             facts.finding.reason = finding.reason;
             return again;

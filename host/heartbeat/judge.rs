@@ -16,6 +16,12 @@ const HALTED_FACTOR: u64 = 10;
 /// So many periods a CPU counts as beating after its last beat.
 const FRESH_PERIODS: u64 = 3;
 
+/// How far looks are apart, in milliseconds: two of them are to take less than 100 ms, however
+/// long the threshold is.
+pub(crate) fn look_ms(threshold_ms: u32) -> u32 {
+    (threshold_ms / 10).clamp(10, 40)
+}
+
 /// What a virtual CPU's thread is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doing {

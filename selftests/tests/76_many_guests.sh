@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # Four guests at once, with the same probe. Two stream, one of them with more CPUs
 # than the host, each of which is read; two have written some records, of which one is killed. Each has its
-# own files and its own records, all of them.
+# own files and its own records, all of them, and its own settings of the heartbeat.
 . lib/vesper.sh
+. lib/heartbeat.sh
 shared=$GUEST
 cpus=$(($(nproc) + 2))
 own_guest many1 --mem 320 --no-wait
@@ -15,6 +16,21 @@ done
 ready() { (($(vesper domains | grep -c ' ready ') == 4)); }
 wait_for 60 "four guests" ready
 note "$(vesper domains)"
+
+settings() { # GUEST
+	GUEST=$1 heartbeat threshold_ms
+	GUEST=$1 heartbeat period_ms
+}
+declare -A before=()
+for name in many1 many3 "$shared"; do
+	before[$name]=$(settings "$name")
+done
+vesper heartbeat many2 --threshold 700ms --period 30ms >/dev/null || fail "cannot set the heartbeat of many2"
+expect_eq "many2: threshold and period" "$(settings many2)" $'700\n30'
+for name in many1 many3 "$shared"; do
+	expect_eq "$name: threshold and period" "$(settings "$name")" "${before[$name]}"
+	[[ ${before[$name]} == *[0-9]$'\n'*[0-9] && ${before[$name]} != $'700\n30' ]] || fail "$name: ${before[$name]}"
+done
 
 # Reads what such a guest has written that does not stream: that, and nothing else.
 records_of() { # GUEST COUNT

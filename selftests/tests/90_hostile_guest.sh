@@ -4,7 +4,9 @@
 # sends what a driver never would, between what is right. It harms nobody but
 # itself: another guest streams on and loses nothing, host and QEMU say nothing
 # but who broke the protocol, no page stays pinned, a device that is broken says so
-# until it is reset, and the same guest works with vesper_guest again.
+# until it is reset, and the same guest works with vesper_guest again. Of each type
+# something was accepted and something refused; where the guest can't know that, it
+# is the host that says so: by its trace events, and by what could be read.
 #
 # MESSAGES=n, SEED=n in the environment.
 # time-limit: 900
@@ -17,22 +19,38 @@ EVIL=hostile
 HOSTILE=$GUEST_TOP/selftests/modules/vesper_hostile/vesper_hostile.ko
 REPORT=/sys/kernel/debug/vesper_hostile/report
 
+# What the host makes of its messages.
+TRACE=/sys/kernel/tracing/instances/hostile
+EVENTS='vesper_switch vesper_panic vesper_step vesper_broken'
+[[ -d ${TRACE%/*} ]] || mount -t tracefs none "${TRACE%/*/*}" || fail "cannot mount tracefs"
+mkdir "$TRACE" || fail "no trace"
+for event in $EVENTS; do
+	echo "domain == \"$EVIL\"" >"$TRACE/events/vesper/$event/filter" || fail "no filter of $event"
+	echo 1 >"$TRACE/events/vesper/$event/enable"
+done
+seen() { grep -cE "$1" "$VESPER_WORK/trace"; }
+
 unload_on_exit vesper_seq
 end() {
 	unload_all
 	kill "${JOBS[@]}" 2>/dev/null
+	[[ -z $TRACER ]] || wait "$TRACER" 2>/dev/null
+	rmdir "$TRACE"
 	guest_end $EVIL
 }
 trap end EXIT
 JOBS=()
+TRACER=
 
 field_of() { # DOMAIN FIELD
 	vesper domains --json | tr -d '\n ' | tr '{' '\n' | sed -n "s/.*\"domain\":\"$1\".*\"$2\":\([0-9]*\).*/\1/p"
 }
 
-# All that it produces is read, so that there is always room for more.
+# All that it produces is read, so that there is always room for more; how much of its
+# channels that was.
 drain() {
 	while :; do
+		find "$RELAY"/$EVIL* -type f -name 'chan*' -exec cat {} + 2>/dev/null | wc -c >>"$VESPER_WORK/drained"
 		find "$RELAY"/$EVIL* -type f -exec cat {} + >/dev/null 2>&1
 		sleep 0.5
 	done
@@ -57,6 +75,9 @@ for cpu in 0 1; do
 	consumers+=($!)
 done
 guest_exec $EVIL "insmod /tmp/vesper_hostile.ko seed=$SEED messages=$MESSAGES stay=1" || fail "insmod"
+cat "$TRACE/trace_pipe" >"$VESPER_WORK/trace" &
+TRACER=$!
+JOBS+=("$TRACER")
 drain &
 JOBS+=($!)
 ask &
@@ -80,6 +101,15 @@ expect_eq "the hostile driver's own verdict" "$(head -n 1 <<<"$report")" "done"
 note "fuzz: guest $(sed -n 's/^sent \([0-9]*\),.*/\1/p' <<<"$report") messages, seed $SEED"
 never=$(awk '/accepted/ && $1 != "ring" && ($3 == 0 || $5 == 0)' <<<"$report")
 [[ -z $never ]] || fail "never accepted or never refused: $never"
+drained=$(paste -sd+ "$VESPER_WORK/drained" | bc)
+note "the host: $(seen 'vesper_switch: .* produced=[1-9]') notifications of a buffer that has something," \
+	"$(seen vesper_panic:) of a panic, $(seen 'vesper_step: A4 ') answers to loads; $drained bytes read"
+note "what it found broken: $(sed -n "s/.*vesper_broken: .* why='\(.*\)'/\1/p" "$VESPER_WORK/trace" | sort |
+	uniq -c | sort -rn | awk '{ n = $1; $1 = ""; printf "%s%s: %d", sep, substr($0, 2), n; sep = ", " }')"
+(($(seen 'vesper_switch: .* produced=[1-9]'))) || fail "no notification was of a buffer that there was"
+(($(seen vesper_panic:))) || fail "no panic was taken for one"
+(($(seen 'vesper_step: A4 '))) || fail "no answer reached the host's loader"
+((drained)) || fail "nothing could be read of it"
 
 resets=$(sed -n 's/^sent .*, resets \([0-9]*\),.*/\1/p' <<<"$report")
 ((resets > 0)) || fail "the device never had to be reset"

@@ -10,6 +10,10 @@ use raw::{
 const MS: u64 = 1_000_000;
 const NOMINAL: u64 = 40 * MS;
 const THRESHOLD: u64 = 1000 * MS;
+/// So far behind the threshold a hang may be found.
+const PROMISED: u64 = 100 * MS;
+/// So late a look may be, and so old what is known of a thread (Debian's kernel).
+const TICK: u64 = 4 * MS;
 
 /// A guest of as many CPUs as it is told of at each look.
 struct Scene {
@@ -17,6 +21,8 @@ struct Scene {
     guest: Guest,
     cpus: Vec<(Cpu, Sight)>,
     running: bool,
+    nominal: u64,
+    threshold: u64,
 }
 
 /// What a CPU does between two looks.
@@ -57,6 +63,8 @@ impl Scene {
             guest: Guest::default(),
             cpus: vec![(Cpu::default(), sight); cpus],
             running: true,
+            nominal: NOMINAL,
+            threshold: THRESHOLD,
         }
     }
 
@@ -99,8 +107,8 @@ impl Scene {
         self.now += elapsed;
         let look = Look {
             now: self.now,
-            nominal: NOMINAL,
-            threshold: THRESHOLD,
+            nominal: self.nominal,
+            threshold: self.threshold,
             running: self.running,
         };
         let mut tally = Tally::default();
@@ -113,8 +121,8 @@ impl Scene {
     /// Looks as often as `ms` milliseconds take; gives each state once, in order.
     fn run(&mut self, does: &[Does], ms: u64) -> Vec<u32> {
         let mut states = Vec::new();
-        for _ in 0..ms * MS / NOMINAL {
-            let state = self.look(does, NOMINAL).state;
+        for _ in 0..ms * MS / self.nominal {
+            let state = self.look(does, self.nominal).state;
             if states.last() != Some(&state) {
                 states.push(state);
             }
@@ -142,6 +150,44 @@ fn a_hang_is_found_within_two_looks_of_the_threshold() {
     assert!(it.now - begin >= 1000 * MS);
     assert_eq!(it.run(&[Does::Spin, Does::Spin], 9000), [HUNG]);
     assert_eq!(it.run(&[Does::Work, Does::Work], 400), [ALIVE]);
+}
+
+#[test]
+fn looks_keep_what_is_promised_of_every_threshold() {
+    let least = raw::VESPER_BEAT_MIN_PERIOD_MS * raw::VESPER_BEAT_MIN_PERIODS;
+    let most = raw::VESPER_BEAT_MAX_THRESHOLD_MS;
+    for threshold_ms in [
+        least, 21, 99, 100, 101, 109, 110, 200, 399, 400, 401, 500, 1000, 2000, 60_000, most,
+    ] {
+        let nominal = u64::from(look_ms(threshold_ms)) * MS;
+        // Each look is as late as it may be, and the last beat is one that it sees late, too.
+        let apart = nominal + TICK;
+        for part in 0..=8 {
+            let mut it = Scene::new(2);
+            (it.nominal, it.threshold) = (nominal, u64::from(threshold_ms) * MS);
+            for (_, sight) in &mut it.cpus {
+                sight.period_ms = (threshold_ms / 2).min(100);
+            }
+            it.run(&[Does::Work, Does::Work], 400);
+            it.look(&[Does::Work, Does::Work], apart);
+            let mut executed = apart / 8 * part;
+            loop {
+                executed += apart;
+                if it.look(&[Does::Spin, Does::Spin], apart).state == HUNG {
+                    break;
+                }
+                assert!(
+                    executed < 2 * it.threshold + PROMISED,
+                    "{threshold_ms}: never"
+                );
+            }
+            assert!(executed >= it.threshold, "{threshold_ms}: {executed}");
+            assert!(
+                executed + TICK <= it.threshold + PROMISED,
+                "{threshold_ms}: {executed}"
+            );
+        }
+    }
 }
 
 /// The selftest heartbeat_events goes by this where a machine is busy: see

@@ -10,7 +10,9 @@
  * work goes on.
  *
  * debugfs, vesper_hostile/report: "running" or "done" or "failed: ...", then
- * what was accepted and refused of each type.
+ * what was accepted and refused of each type, and what the device was given and never
+ * looked at, or had no use for (loader buffers). A notification counts as accepted when
+ * the device is done with it; whether it meant anything only the host can say.
  */
 
 #include <linux/debugfs.h>
@@ -99,11 +101,12 @@ static int report_show(struct seq_file *m, void *unused)
 		seq_printf(m, "failed: %s\n", h->error);
 	else
 		seq_puts(m, READ_ONCE(done) ? "done\n" : "running\n");
-	seq_printf(m, "sent %llu, resets %llu, unanswered %llu, heard %llu\n",
-		   h->sent, h->resets, h->unanswered, h->loader_messages);
+	seq_printf(m, "sent %llu, resets %llu, heard %llu\n", h->sent,
+		   h->resets, h->loader_messages);
 	for (i = 0; i < K_MAX; i++)
-		seq_printf(m, "%s accepted %llu refused %llu\n", kind_names[i],
-			   h->accepted[i], h->refused[i]);
+		seq_printf(m, "%s accepted %llu refused %llu unseen %llu\n",
+			   kind_names[i], h->accepted[i], h->refused[i],
+			   h->unseen[i]);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(report);
@@ -141,7 +144,6 @@ static int hostile_probe(struct virtio_device *vdev)
 	h->vdev = vdev;
 	h->rng.state = seed;
 	h->next_id = 1;
-	INIT_LIST_HEAD(&h->lends);
 	init_waitqueue_head(&h->wait);
 	vdev->priv = h;
 	hostile = h;

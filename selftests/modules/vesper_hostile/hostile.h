@@ -3,7 +3,6 @@
 #ifndef VESPER_HOSTILE_H
 #define VESPER_HOSTILE_H
 
-#include <linux/list.h>
 #include <linux/scatterlist.h>
 #include <linux/types.h>
 #include <linux/virtio.h>
@@ -54,9 +53,8 @@ struct element {
 	unsigned int queue;
 	bool waited;		/* whoever waits frees it */
 	bool done;
-	bool held;		/* a loan that the host has taken */
 	bool mutated;
-	struct list_head lends;
+	u16 at;			/* its place in the ring, which counts on */
 	u32 len;		/* of what the device has written */
 	u32 out_len;
 	u8 *out;
@@ -85,6 +83,7 @@ struct hostile {
 	struct rng rng;
 	bool up;
 	bool config_changed;
+	bool broken;		/* it has said so since it came up */
 
 	struct page *data[DATA_PAGES];
 	struct page *index[INDEX_PAGES];
@@ -98,11 +97,11 @@ struct hostile {
 	u32 next_id;
 	u32 ids[MAX_IDS];		/* requests of the host's loader */
 	unsigned int nr_ids;
+	bool owed;			/* the last one has had no answer */
 	unsigned int posted;		/* loader buffers */
-	struct list_head lends;		/* elements on the lend queue */
 
-	u64 sent, resets, unanswered, loader_messages;
-	u64 accepted[K_MAX], refused[K_MAX];
+	u64 sent, resets, loader_messages;
+	u64 accepted[K_MAX], refused[K_MAX], unseen[K_MAX];
 	const char *error;
 };
 

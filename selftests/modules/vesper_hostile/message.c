@@ -617,7 +617,7 @@ static void do_panic(struct hostile *h)
 			sizeof(struct virtio_vesper_notify));
 	if (!e)
 		return;
-	if (CHANCE(h, 12)) {
+	if (CHANCE(h, 6)) {
 		e->mutated = true;
 		mutate_length(h, e);
 	}
@@ -633,10 +633,13 @@ static void do_result(struct hostile *h, bool wait)
 	if (!e)
 		return;
 	result = (void *)e->out;
-	if (h->nr_ids)
+	if (h->owed)
+		result->hdr.id = cpu_to_le32(h->ids[(h->nr_ids - 1) % MAX_IDS]);
+	else if (h->nr_ids)
 		result->hdr.id = cpu_to_le32(h->ids[PICK(h, min_t(u32,
 								  h->nr_ids,
 								  MAX_IDS))]);
+	h->owed = false;
 	result->status = cpu_to_le32(CHANCE(h, 2) ? 0 : PICK(h, 200));
 	result->stage = cpu_to_le32(PICK(h, 4));
 	snprintf(result->module, sizeof(result->module), "fuzz%u", PICK(h, 4));
@@ -733,6 +736,11 @@ void hostile_step(struct hostile *h)
 	}
 	if (h->posted < 8)
 		do_loader(h);
+	/* Nobody waits for it for ever. */
+	if (h->owed && CHANCE(h, 4)) {
+		do_result(h, true);
+		return;
+	}
 	switch (PICK(h, 200)) {
 	case 0 ... 39:
 		do_open(h);

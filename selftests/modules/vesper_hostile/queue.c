@@ -20,7 +20,6 @@ struct element *element_new(enum message kind, unsigned int queue, u32 out_len)
 	e->kind = kind;
 	e->queue = queue;
 	e->out_len = out_len;
-	INIT_LIST_HEAD(&e->lends);
 	e->out = kzalloc(max_t(u32, out_len, LOADER_ROOM), GFP_KERNEL);
 	e->reply = kzalloc(REPLY_ROOM, GFP_KERNEL);
 	if (!e->out || !e->reply) {
@@ -32,7 +31,6 @@ struct element *element_new(enum message kind, unsigned int queue, u32 out_len)
 
 void element_free(struct element *e)
 {
-	list_del(&e->lends);
 	kfree(e->reply);
 	kfree(e->out);
 	kfree(e);
@@ -55,11 +53,15 @@ int hostile_up(struct hostile *h)
 	int err;
 
 	WRITE_ONCE(h->config_changed, false);
+	h->broken = false;
 	virtio_add_status(vdev, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	virtio_add_status(vdev, VIRTIO_CONFIG_S_DRIVER);
 	err = vdev->config->finalize_features(vdev);
 	if (err)
 		return err;
+	/* Without it, nobody knows what the device has looked at. */
+	if (!virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX))
+		return -EOPNOTSUPP;
 	virtio_add_status(vdev, VIRTIO_CONFIG_S_FEATURES_OK);
 	if (!(vdev->config->get_status(vdev) & VIRTIO_CONFIG_S_FEATURES_OK))
 		return -ENODEV;
@@ -71,18 +73,53 @@ int hostile_up(struct hostile *h)
 	return 0;
 }
 
-static void settle(struct hostile *h, struct element *e);
+static void count(struct hostile *h, struct element *e, bool accepted)
+{
+	(accepted ? h->accepted : h->refused)[e->kind]++;
+}
+
+/* How many elements the device has taken from a queue: it says so for each. */
+static u16 taken(struct virtqueue *vq)
+{
+	const struct vring *ring = virtqueue_get_vring(vq);
+
+	return le16_to_cpu((__force __le16)vring_avail_event(ring));
+}
+
+/*
+ * The device will not use @e any more, nor what is behind @last, the last one that
+ * it has taken from the queue. If it broke at an element it did not use that; but it
+ * also keeps loans, which it has accepted, and loader buffers until there is a
+ * message.
+ */
+static void settle(struct hostile *h, struct element *e, u16 last)
+{
+	bool seen = (s16)(last - e->at) >= 0;
+	bool loan = e->queue == VIRTIO_VESPER_VQ_LEND;
+	bool kept = loan ? !(h->broken && e->mutated && e->at == last) :
+		    e->queue == VIRTIO_VESPER_VQ_LOADER && !e->mutated;
+
+	if (!seen || (kept && !loan))
+		h->unseen[e->kind]++;
+	else
+		count(h, e, kept);
+	element_free(e);
+}
 
 void hostile_down(struct hostile *h)
 {
 	struct element *e;
 	unsigned int i;
+	u16 last;
 
 	virtio_reset_device(h->vdev);
 	if (h->up) {
+		/* What it has used since it was last asked. */
+		hostile_reap(h);
 		for (i = 0; i < VIRTIO_VESPER_VQ_MAX; i++) {
+			last = taken(h->vq[i]) - 1;
 			while ((e = virtqueue_detach_unused_buf(h->vq[i])))
-				settle(h, e);
+				settle(h, e, last);
 		}
 		h->vdev->config->del_vqs(h->vdev);
 	}
@@ -90,6 +127,7 @@ void hostile_down(struct hostile *h)
 	h->greeted = false;
 	h->posted = 0;
 	h->nr_ids = 0;
+	h->owed = false;
 	memset(h->channels, 0, sizeof(h->channels));
 }
 
@@ -99,18 +137,19 @@ bool hostile_broken(struct hostile *h)
 
 	for (i = 0; i < VIRTIO_VESPER_VQ_MAX; i++)
 		if (virtqueue_is_broken(h->vq[i]))
-			return true;
+			h->broken = true;
 	/* Asking costs an exit. */
-	if (!READ_ONCE(h->config_changed))
-		return false;
-	return h->vdev->config->get_status(h->vdev) &
-	       VIRTIO_CONFIG_S_NEEDS_RESET;
+	if (READ_ONCE(h->config_changed) &&
+	    h->vdev->config->get_status(h->vdev) & VIRTIO_CONFIG_S_NEEDS_RESET)
+		h->broken = true;
+	return h->broken;
 }
 
 bool hostile_post(struct hostile *h, struct element *e, unsigned int out_sgs,
 		  unsigned int in_sgs)
 {
 	struct virtqueue *vq = h->vq[e->queue];
+	const struct vring *ring;
 	int err;
 
 	err = virtqueue_add_sgs(vq, h->sg_list, out_sgs, in_sgs, e, GFP_KERNEL);
@@ -124,8 +163,8 @@ bool hostile_post(struct hostile *h, struct element *e, unsigned int out_sgs,
 		element_free(e);
 		return false;
 	}
-	if (e->queue == VIRTIO_VESPER_VQ_LEND)
-		list_add_tail(&e->lends, &h->lends);
+	ring = virtqueue_get_vring(vq);
+	e->at = le16_to_cpu((__force __le16)ring->avail->idx) - 1;
 	h->sent++;
 	return true;
 }
@@ -133,11 +172,6 @@ bool hostile_post(struct hostile *h, struct element *e, unsigned int out_sgs,
 void hostile_kick(struct hostile *h, unsigned int queue)
 {
 	virtqueue_kick(h->vq[queue]);
-}
-
-static void count(struct hostile *h, struct element *e, bool accepted)
-{
-	(accepted ? h->accepted : h->refused)[e->kind]++;
 }
 
 static void check_reply(struct hostile *h, struct element *e)
@@ -157,11 +191,14 @@ static void check_reply(struct hostile *h, struct element *e)
 static void heard(struct hostile *h, struct element *e)
 {
 	struct virtio_vesper_hdr *hdr = (void *)e->out;
+	u32 id = le32_to_cpu(hdr->id);
 
 	h->posted--;
 	h->loader_messages++;
-	if (e->len >= sizeof(*hdr))
-		h->ids[h->nr_ids++ % MAX_IDS] = le32_to_cpu(hdr->id);
+	if (e->len < sizeof(*hdr))
+		return;
+	h->owed |= !h->nr_ids || h->ids[(h->nr_ids - 1) % MAX_IDS] != id;
+	h->ids[h->nr_ids++ % MAX_IDS] = id;
 }
 
 /* The device has used @e. */
@@ -182,21 +219,6 @@ static void complete_element(struct hostile *h, struct element *e)
 		count(h, e, !reply->status);
 		break;
 	}
-}
-
-/*
- * The device will not use @e any more. A loan that it held was accepted; what
- * broke the device was not.
- */
-static void settle(struct hostile *h, struct element *e)
-{
-	if (e->held)
-		count(h, e, true);
-	else if (e->mutated)
-		count(h, e, false);
-	else
-		h->unanswered++;
-	element_free(e);
 }
 
 void hostile_reap(struct hostile *h)
@@ -223,14 +245,10 @@ static bool is_over(struct hostile *h, struct element *e)
 
 bool hostile_wait(struct hostile *h, struct element *e)
 {
-	struct element *loan;
-
 	if (!wait_event_timeout(h->wait, is_over(h, e), ANSWER_TIMEOUT))
 		h->error = "a device that does not answer";
-	/* The device serves the lend queue before it passes a request on. */
-	if (e->done)
-		list_for_each_entry(loan, &h->lends, lends)
-			loan->held = true;
+	if (!e->done)
+		e->waited = false;
 	return e->done;
 }
 

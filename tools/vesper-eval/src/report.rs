@@ -46,9 +46,12 @@ pub struct Sum {
 /// By fault, in the order of their first runs, and way.
 pub type Sums = Vec<(String, BTreeMap<Way, Sum>)>;
 
+/// Of each way, the bound and the times of its runs.
+type Found = BTreeMap<Way, Vec<(f64, Times)>>;
+
 /// Sums up.
 pub fn sums(runs: &[Run]) -> Sums {
-    let mut found: Vec<(String, BTreeMap<Way, Vec<(f64, Times)>>)> = Vec::new();
+    let mut found: Vec<(String, Found)> = Vec::new();
     for run in runs {
         let Some(times) = times(run) else { continue };
         let index = found.iter().position(|(fault, _)| *fault == run.fault);
@@ -81,7 +84,7 @@ pub fn sums(runs: &[Run]) -> Sums {
             services_s: times.iter().map(|run| run.service).collect(),
         }
     };
-    let by_way = |(fault, ways): (String, BTreeMap<Way, Vec<(f64, Times)>>)| {
+    let by_way = |(fault, ways): (String, Found)| {
         let ways = ways.into_iter().map(|(way, runs)| (way, sum(runs)));
         (fault, ways.collect())
     };
