@@ -47,9 +47,9 @@ expect_none() { # MODULE EVENT [EXPRESSION]
 	expect_eq "records of $*" "$(count_records "$@")" 0
 }
 
-# Something in a guest that is called "service" is killed.
-kill_service() { # GUEST
-	# shellcheck disable=SC2016 # the guest's shell is to expand it
-	guest_exec "$1" 'printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/service
-		chmod +x /tmp/service; /tmp/service & sleep 0.5; kill -9 $!'
+# Something in a guest that is called "service", or otherwise, is killed.
+kill_service() { # GUEST [NAME]
+	local file=/tmp/${2:-service}
+	guest_exec "$1" "printf '#!/bin/sh\nwhile :; do sleep 1; done\n' >$file
+		chmod +x $file; $file & sleep 0.5; kill -9 \$!"
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # time-limit: 300
 # vesper-ha without a cluster: rules are judged, actions done once, and what was
-# found can be explained; over a dry run, a burst, its own death, reboots, a panic, and
-# a restart of the host module.
+# found can be explained; over a dry run, its own death, a burst, one of which records are
+# lost, reboots, a panic, and a restart of the host module.
 # kernel-log: ha1 * Kernel panic|Call Trace
 . lib/vesper.sh
 . lib/groups.sh
@@ -21,6 +21,9 @@ chmod +x "$VESPER_WORK/act"
 cat >"$VESPER_HA_CONFIG" <<RULES
 [cluster]
 manager = "none"
+
+[limit]                     # it is not what is looked at here
+per_guest = 20
 
 [[rule]]
 name = "burst"
@@ -43,6 +46,15 @@ name = "killed"
 probe = "process"
 event = "exit"
 where = { comm = "service", signal = "!=none" }
+hold = "1h"
+command = ["$VESPER_WORK/act"]
+
+[[rule]]
+name = "missed"
+probe = "process"
+event = "exit"
+where = { comm = "missed", signal = "!=none" }
+hold = "0s"
 command = ["$VESPER_WORK/act"]
 
 [[rule]]
@@ -60,6 +72,7 @@ begin() { # [OPTIONS OF vesper-ha run]
 clean_up() {
 	local status=$?
 	kill "$HA" 2>/dev/null
+	kill -CONT "$HA" 2>/dev/null
 	((status == 0)) || cat "$VESPER_WORK/log"
 	(exit $status)
 	own_guests_end
@@ -116,9 +129,17 @@ wait_for 20 "the word to arrive" said 'ha1: cleared'
 service
 wait_for 30 "the action" is_done killed 2
 
-# Not once more after its own violent death.
-kill -9 "$HA"
-wait "$HA"
+die() {
+	kill -9 "$HA"
+	wait "$HA"
+}
+# What happens after its own violent death waits in the buffers. It is acted on once, and
+# not once more by the next one.
+die
+kill_service ha1 missed
+begin
+wait_for 30 "the action" is_done missed 1
+die
 begin
 service
 # All of a burst arrives, none is lost, and it is one action. The buffers hold all of it:
@@ -135,11 +156,59 @@ expect_eq "records written" "$(($(seq_number 0) + $(seq_number 1)))" 100000
 expect_eq "records lost" "$(guest_count vesper_seq lost all)" 0
 is_done burst 1 || fail "it acted $(done_for burst) times"
 is_done killed 2 || fail "it acted again after its restart"
+is_done missed 1 || fail "it acted $(done_for missed) times on what it had missed"
 told=$(vesper-ha explain ha1 --json)
 expect_match "the first of the burst" "$told" '"rule":"burst".*"number":(0|\{"value":0)'
-unload vesper_seq
+no_files() { [[ ! -e $RELAY/ha1/$1 ]]; }
+for module in vesper_seq process; do
+	unload $module
+	wait_for 60 "the last of $module to be read" no_files $module
+done
 end
 said 'ends: [0-9]* records judged, 0 lost' || fail "records were lost: $(grep 'ends:' "$VESPER_WORK/log")"
+
+# A burst of urgent records that the buffers do not hold: at first nobody reads. It is one
+# action again, the first record is not among the lost, and how many those are is told.
+vesper-ha clear ha1
+begin
+load_seq len=32
+kill -STOP "$HA"
+seq_write 0 12500 urgent
+seq_write 1 12500 urgent
+kill -CONT "$HA"
+for _ in 1 2 3; do
+	seq_write 0 12500 urgent
+	seq_write 1 12500 urgent
+done
+# The next record that there is room for says what was lost before it.
+gets_in() { # CPU
+	local before
+	before=$(guest_count vesper_seq lost "$1")
+	seq_write "$1" 1 urgent
+	(($(guest_count vesper_seq lost "$1") == before))
+}
+wait_for 60 "room for a record" gets_in 0
+wait_for 60 "room for a record" gets_in 1
+lost=$(guest_count vesper_seq lost all)
+judged=$(($(seq_number 0) + $(seq_number 1) - lost))
+note "$judged records got into the buffers, $lost did not"
+((lost > 0)) || fail "no record was lost"
+unload vesper_seq
+wait_for 120 "the last of them to be read" no_files vesper_seq
+end
+expect_match "what it has seen" "$(grep 'ends:' "$VESPER_WORK/log" | tail -n 1)" \
+	"ends: $judged records judged, $lost lost\$"
+is_done burst 2 || fail "it acted $(done_for burst) times on two bursts"
+said 'ha1/vesper_seq: [0-9]* records lost: no rule has seen them' || fail "the loss is not in its log"
+told=$(vesper-ha explain ha1)
+expect_match "the loss" "$told" "  $lost records of vesper_seq were lost in this boot"
+expect_match "the loss, by itself" "$told" 'ha1/vesper_seq: [0-9]+ records lost: no rule'
+first_numbers() {
+	vesper-ha explain ha1 -n 100 --json | python3 -c '
+import json, sys
+print(*(found["fields"]["number"] for found in json.load(sys.stdin) if found["rule"] == "burst"))'
+}
+expect_eq "the first record of each burst" "$(first_numbers)" "0 0"
 begin
 
 # Marks: of this boot, of another, and one that is no mark.
