@@ -185,12 +185,15 @@ impl Guest {
     fn enter(&self, device: &Device) -> Result<Config> {
         if !device.has_feature(bindings::VIRTIO_F_VERSION_1) {
             dev_err!(device.device(), "a legacy device can't be used\n");
+            device.reset();
             return Err(ENODEV);
         }
         let config = Config::read(device);
         // SAFETY: `Guest` is the driver of this device. `Comm` drops the queues in `detach`, which
         // is called below if anything fails and else by `leave`, which `remove` and `freeze` call.
-        let queues = unsafe { device.find_vqs::<Guest, { comm::QUEUES }>(comm::QUEUE_NAMES) }?;
+        let queues = unsafe { device.find_vqs::<Guest, { comm::QUEUES }>(comm::QUEUE_NAMES) };
+        // What was negotiated would stand in the way of who comes next.
+        let queues = queues.inspect_err(|_| device.reset())?;
         let entered = self
             .comm
             .attach(device, &config, queues)

@@ -2,7 +2,7 @@
 
 //! A domain: one guest, for as long as its VMM is attached or data of it is unread.
 //!
-//! Lock order: `Host::domains`, `control`, the locks of [`crate::files`], those of a buffer
+//! Lock order: `Host::trimming`, `Host::domains`, `control`, the locks of [`crate::files`], those of a buffer
 //! ([`crate::listener`]), that of the heartbeat, then the leaves: `info`, the desk. Locks of the memory management and
 //! of the VFS come after `control`, and user memory is never touched under any of these.
 

@@ -75,22 +75,25 @@ pub(crate) struct Host {
     /// For what is late to be taken back from the accounts of those who lend.
     late: Arc<OwnedQueue>,
     kept: Arc<Tally>,
+    /// Outermost of all locks.
+    #[pin]
+    trimming: Mutex<()>,
     root: Entry,
 }
 
-/// The first of those whose rank none exceeds.
-fn first_of_most<'a, T, R: PartialOrd>(
-    all: impl Iterator<Item = &'a T>,
-    rank: impl Fn(&T) -> R,
-) -> Option<&'a T> {
-    let mut most: Option<(R, &T)> = None;
-    for one in all {
+/// Where the first of those is whose rank none exceeds.
+fn first_of_most<T, R: PartialOrd>(
+    all: impl Iterator<Item = T>,
+    rank: impl Fn(T) -> R,
+) -> Option<usize> {
+    let mut most: Option<(R, usize)> = None;
+    for (at, one) in all.enumerate() {
         let its = rank(one);
         if most.as_ref().is_none_or(|(before, _)| its > *before) {
-            most = Some((its, one));
+            most = Some((its, at));
         }
     }
-    most.map(|(_, one)| one)
+    most.map(|(_, at)| at)
 }
 
 impl Host {
@@ -105,6 +108,7 @@ impl Host {
                 queue: OwnedQueue::new()?,
                 late: Arc::new(OwnedQueue::new()?, GFP_KERNEL)?,
                 kept: Tally::new()?,
+                trimming <- new_mutex!((), "vesper::trimming"),
                 root: files::root()?,
             }? Error),
             GFP_KERNEL,
@@ -211,8 +215,8 @@ impl Host {
     }
 
     /// Has the oldest dead domains thrown away, if there are too many: of the user who has most of
-    /// them, those of the name of which there are most, so that neither a user nor a guest that
-    /// dies again and again takes another's place.
+    /// them, those of the name of which there are most, so that who has more of them than others
+    /// makes room first.
     pub(crate) fn trim(&self) {
         loop {
             let domains = self.domains.lock();
@@ -226,7 +230,8 @@ impl Host {
                 (of_user().count(), of_name.count())
             };
             // In the order in which they died.
-            let Some(oldest) = first_of_most(dead(), rank).cloned() else {
+            let most = first_of_most(dead(), rank);
+            let Some(oldest) = most.and_then(|at| dead().nth(at)).cloned() else {
                 return;
             };
             drop(domains);
@@ -234,46 +239,56 @@ impl Host {
         }
     }
 
-    /// Has some of what is kept thrown away, if it is more than may be kept of all domains: of the
-    /// user of whose guests most is kept, first that of the guest which is gone for the longest.
+    /// Has some of what is kept thrown away, if the copies of all domains are more than may be: of
+    /// the user of whose guests there is most, there of the name of which there is most, the dead
+    /// first, in the order in which they died.
     pub(crate) fn trim_kept(&self) {
         let limit = self.limits.max_kept_total;
-        // What is being thrown away counts here, and not below.
-        while self.kept.bytes() > limit {
-            let domains = self.domains.lock();
-            let sum = |sum: u64, d: &Arc<Domain>| sum.saturating_add(d.kept_bytes());
-            let all = domains.iter().fold(0, sum);
-            let excess = all.saturating_sub(limit as u64);
-            if excess == 0 {
-                return;
-            }
-            let of_user = |d: &Arc<Domain>| {
-                let same = domains.iter().filter(|other| other.user() == d.user());
-                same.fold(0, sum)
+        if self.kept.bytes() <= limit {
+            return;
+        }
+        // One at a time: what another one throws away is not to be done twice. No other lock is
+        // held while domains are looked at, as a reset can keep its own for long.
+        let _turn = self.trimming.lock();
+        let Ok(domains) = self.snapshot() else {
+            return;
+        };
+        let Ok(mut copies) = KVec::with_capacity(domains.len(), GFP_KERNEL) else {
+            return;
+        };
+        for domain in domains {
+            let bytes = domain.copied_bytes();
+            let _ = copies.push_within_capacity((domain, bytes));
+        }
+        // Not the tally, in which is what is being thrown away, too.
+        let sum = |sum: usize, of: &(Arc<Domain>, usize)| sum.saturating_add(of.1);
+        let mut excess = copies.iter().fold(0, sum).saturating_sub(limit);
+        while excess != 0 {
+            let rank = |(domain, bytes): &(Arc<Domain>, usize)| {
+                let of_user = || copies.iter().filter(|(d, _)| d.user() == domain.user());
+                let of_name = of_user().filter(|(d, _)| d.name() == domain.name());
+                match bytes {
+                    0 => (0, 0, false),
+                    _ => (
+                        of_user().fold(0, sum),
+                        of_name.fold(0, sum),
+                        domain.is_kept(),
+                    ),
+                }
             };
-            let rank = |d: &Arc<Domain>| (of_user(d), d.is_kept() && d.kept_bytes() != 0);
-            let Some(chosen) = first_of_most(domains.iter(), rank) else {
+            let Some(at) = first_of_most(copies.iter(), rank) else {
                 return;
             };
-            // Of those that are alive the one with most.
-            let of_chosen = domains.iter().filter(|d| d.user() == chosen.user());
-            let chosen = match rank(chosen) {
-                (_, true) => chosen.clone(),
-                (_, false) => match first_of_most(of_chosen, |d| d.kept_bytes()) {
-                    Some(domain) => domain.clone(),
-                    None => return,
-                },
-            };
-            drop(domains);
-            let before = chosen.kept_bytes();
-            if chosen.is_kept() {
-                chosen.make_room("limit on what is kept of all guests");
-            } else {
-                chosen.trim_to(before.saturating_sub(excess) as usize);
-            }
-            if chosen.kept_bytes() >= before {
+            let Some((domain, bytes)) = copies.get_mut(at).filter(|(_, bytes)| *bytes != 0) else {
                 return;
-            }
+            };
+            let freed = domain.drop_copies(excess);
+            excess = excess.saturating_sub(freed);
+            // Of one that has nothing to be had no more is asked.
+            *bytes = match freed {
+                0 => 0,
+                _ => bytes.saturating_sub(freed),
+            };
         }
     }
 

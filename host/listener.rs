@@ -402,6 +402,29 @@ impl Listener {
         self.buffers.iter().fold(0, sum)
     }
 
+    /// Bytes of copies of those.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        let sum = |sum: usize, b: &Arc<Buffer>| sum.saturating_add(b.copied_bytes());
+        self.buffers.iter().fold(0, sum)
+    }
+
+    /// Has the oldest of which there are copies thrown away, until these are `bytes` in all.
+    /// Returns how many bytes and buffers they are.
+    pub(crate) fn drop_copies(&self, bytes: usize) -> (usize, usize) {
+        let (mut freed, mut count) = (0usize, 0usize);
+        for buffer in self.buffers.iter() {
+            if freed >= bytes {
+                break;
+            }
+            let its = buffer.copied_bytes();
+            if its != 0 && buffer.reap() {
+                freed = freed.saturating_add(its);
+                count = count.wrapping_add(1);
+            }
+        }
+        (freed, count)
+    }
+
     /// A buffer whose pages are still to be given back.
     pub(crate) fn going(&self) -> Option<Arc<Buffer>> {
         self.buffers.iter().find(|b| b.is_going()).cloned()

@@ -124,6 +124,8 @@ pub(crate) struct Loader {
     strays: u64,
     /// A reader has made room in a buffer that was full, and the guest has not been told.
     flush: bool,
+    /// That was the last message: what operators wait for goes next.
+    flushed: bool,
     /// How often a driver went away, or was not listened to any more.
     gone: u64,
 }
@@ -189,6 +191,7 @@ impl Loader {
             size: 0,
             strays: 0,
             flush: false,
+            flushed: false,
             gone: 0,
         }
     }
@@ -284,13 +287,13 @@ impl Loader {
 
     /// Says whether there is a message that may be given out.
     pub(crate) fn ready(&self) -> bool {
-        self.credits != 0
-            && (self.flush
-                || !self.cancels.is_empty()
-                || self
-                    .requests
-                    .iter()
-                    .any(|r| matches!(r.stage, Stage::Waiting | Stage::Sending(_))))
+        self.credits != 0 && (self.flush || !self.cancels.is_empty() || self.has_more())
+    }
+
+    /// Says whether there is a request of which something is to be given out.
+    fn has_more(&self) -> bool {
+        let has_more = |r: &Request| matches!(r.stage, Stage::Waiting | Stage::Sending(_));
+        self.requests.iter().any(has_more)
     }
 
     /// The next message, which counts as given out only after [`Loader::sent`].
@@ -298,11 +301,11 @@ impl Loader {
         if self.credits == 0 {
             return None;
         }
-        if self.flush {
-            return Some(Piece::new(Kind::Flush, 0, &message::flush()));
-        }
         if let Some(&id) = self.cancels.first() {
             return Some(Piece::new(Kind::Cancel, id, &message::cancel(id)));
+        }
+        if self.flush && !(self.flushed && self.has_more()) {
+            return Some(Piece::new(Kind::Flush, 0, &message::flush()));
         }
         let sending = |r: &&Request| matches!(r.stage, Stage::Sending(_));
         let waiting = |r: &&Request| r.stage == Stage::Waiting;
@@ -340,7 +343,8 @@ impl Loader {
     /// whether that is to be unloaded.
     pub(crate) fn sent(&mut self, piece: &Piece) -> Option<([u8; NAME_LEN], bool)> {
         self.credits = self.credits.saturating_sub(1);
-        if piece.kind == Kind::Flush {
+        self.flushed = piece.kind == Kind::Flush;
+        if self.flushed {
             self.flush = false;
             return None;
         }

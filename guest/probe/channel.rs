@@ -19,6 +19,10 @@ use super::{
 };
 use crate::{
     bindings,
+    later::{
+        smp_mb,
+        Full, //
+    },
     listener::{
         self,
         Source, //
@@ -148,6 +152,8 @@ impl Channel {
 
     /// The host has made room: publishes what was held up for want of it. Process context.
     pub(crate) fn catch_up(&self, lock: &HotplugLock) {
+        // The host's word for room comes before the look for who waits, see `Lane::expired`.
+        smp_mb(Full);
         // No CPU is interrupted for nothing.
         if self.lanes().any(|lane| lane.is_held_up()) {
             lock.on_each_cpu(|| {
@@ -156,6 +162,9 @@ impl Channel {
                     lane.catch_up();
                 }
             });
+            for lane in self.lanes().filter(|lane| lane.is_held_up()) {
+                lane.flush_offline(lock);
+            }
         }
     }
 

@@ -38,6 +38,7 @@ use kernel::{
     sync::{
         atomic::{
             Atomic,
+            Full,
             Relaxed, //
         },
         Arc, //
@@ -215,12 +216,22 @@ impl Lane {
     /// The host has made room: publishes what was held up. On the lane's own CPU, in a hard
     /// interrupt.
     pub(crate) fn catch_up(&self) {
-        if self.is_held_up() && self.flush_here(Switch::IfFree) {
-            // What comes next waits its own time, and not the rest of a long one.
-            self.held_up.store(false, Relaxed);
-            self.hurried.store(false, Relaxed);
-            self.armed.store(false, Relaxed);
+        if !self.is_held_up() {
+            return;
         }
+        // First: a probe may be hit on the way to the host.
+        self.move_on();
+        if !self.flush_here(Switch::IfFree) {
+            self.held_up.store(true, Relaxed);
+            self.armed.store(true, Relaxed);
+        }
+    }
+
+    /// What comes next waits its own time, and not the rest of a long one: the timer is set anew.
+    fn move_on(&self) {
+        self.held_up.store(false, Relaxed);
+        self.hurried.store(false, Relaxed);
+        self.armed.store(false, Relaxed);
     }
 
     /// What [`Lane::flush_here`] does, for a CPU that is offline. Process context.
@@ -234,6 +245,7 @@ impl Lane {
         let done = self.switch(writer, Switch::Always);
         let produced = writer.produced();
         drop(access);
+        self.held_up.store(false, Relaxed);
         if done {
             self.notify(produced, false);
         }
@@ -291,6 +303,9 @@ impl Lane {
         if writer.produced() != before {
             this.counts.switched.up();
             this.want_notify.store(true, Relaxed);
+            if this.is_held_up() {
+                this.move_on();
+            }
             // Comes through when interrupts are on again: behind the record.
             this.kick();
         }
@@ -389,9 +404,11 @@ impl Handler for Lane {
             return None;
         }
         drop(irq);
-        let published = this.flush_here(Switch::IfFree);
-        this.held_up.store(!published, Relaxed);
-        if published {
+        // Before the look for room, so that either this finds it or who is told of it finds this.
+        // Pairs with the barrier in `Channel::catch_up`.
+        this.held_up.xchg(true, Full);
+        if this.flush_here(Switch::IfFree) {
+            this.held_up.store(false, Relaxed);
             return None;
         }
         // The host has a lap to read. Ask again, ever more rarely: an idle CPU is not to be woken

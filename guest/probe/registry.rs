@@ -148,8 +148,8 @@ pub(crate) fn flush(store: &Store) {
     with(store, |channel, lock| channel.flush(lock));
 }
 
-/// Publishes what was held up, in the channel that lends `store`, until the host made room.
-/// Process context.
+/// The host has made room: publishes what was held up for want of it, in the channel that lends
+/// `store`. Process context.
 pub(crate) fn catch_up(store: &Store) {
     with(store, |channel, lock| channel.catch_up(lock));
 }

@@ -36,6 +36,9 @@ use kernel::{
     workqueue::WorkItem, //
 };
 
+/// Why something is dropped.
+const LIMIT_OF_ALL: &str = "limit on what is kept of all guests";
+
 /// How long a reset waits for readers that sit in the middle of a copy.
 const RESET_WAIT_MS: u32 = 1000;
 
@@ -201,12 +204,6 @@ impl Domain {
             true => 0,
             false => self.host.limits().max_kept_bytes,
         };
-        self.trim_to(limit);
-        self.host.trim_kept();
-    }
-
-    /// Has the oldest of what is kept thrown away, beyond `limit` bytes.
-    pub(crate) fn trim_to(&self, limit: usize) {
         let limit = limit.saturating_sub(self.dir.kept_text());
         let reaped = self.control.lock().trim(limit);
         if reaped != 0 {
@@ -217,6 +214,7 @@ impl Domain {
                 reaped
             );
         }
+        self.host.trim_kept();
     }
 
     /// Has all that is kept of a dead domain thrown away. Returns how many bytes that was.
@@ -227,6 +225,32 @@ impl Domain {
         self.dir.forget_texts();
         trace::reap(&self.label(), &[0; NAME_LEN], bytes);
         bytes
+    }
+
+    /// Bytes of copies that are kept for readers.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        self.control.lock().copied_bytes()
+    }
+
+    /// Has the oldest copies thrown away, so many `bytes` at least, or of a dead domain all that is
+    /// kept of it if it has no more. Returns how many bytes of copies that were.
+    pub(crate) fn drop_copies(&self, bytes: usize) -> usize {
+        let there = self.copied_bytes();
+        if self.is_kept() && there <= bytes {
+            self.make_room(LIMIT_OF_ALL);
+            return there;
+        }
+        let (freed, buffers) = self.control.lock().drop_copies(bytes);
+        if buffers != 0 {
+            warn_lost!(
+                self.losses,
+                "{}: dropped unread data of {} buffers: {}\n",
+                Name(&self.label()),
+                buffers,
+                LIMIT_OF_ALL
+            );
+        }
+        freed
     }
 
     /// Has the buffers thrown away that are `wanted`. Returns how many bytes were kept of them.

@@ -26,8 +26,7 @@ const MAX_BYTES: usize = 1 << 20;
 pub(crate) struct Metadata {
     #[pin]
     inner: Mutex<Inner>,
-    /// Directory that stays until somebody has read this. Taken after `modules`, not together
-    /// with `inner`.
+    /// Directory that stays until somebody has read this. Taken after `modules` and `inner`.
     #[pin]
     needed_by: Mutex<Option<(Arc<DomainDir>, u64)>>,
 }
@@ -82,28 +81,23 @@ impl Metadata {
     /// Without this text what is left to be read in module directory `id` of `dir` cannot be
     /// understood: unless it has been read already, the directory waits for that, too.
     pub(crate) fn need(&self, dir: &Arc<DomainDir>, id: u64) {
-        let read = {
-            let mut inner = self.inner.lock();
-            inner.outlived = true;
-            inner.read
-        };
-        if !read {
+        let mut inner = self.inner.lock();
+        inner.outlived = true;
+        if !inner.read {
             *self.needed_by.lock() = Some((dir.clone(), id));
         }
     }
 
-    /// Somebody begins to read in module directory `id` of `dir`. Who comes after the channel has
-    /// gone need not be the one who has read this before. Can be called while a file is being
-    /// opened.
+    /// Somebody begins to read in module directory `id` of `dir` what outlives its channel. That
+    /// need not be the one who has read this before, so it is needed until somebody has read it
+    /// since. Can be called while a file is being opened.
     pub(super) fn need_again(&self, dir: &Arc<DomainDir>, id: u64) {
-        {
-            let mut inner = self.inner.lock();
-            if !inner.outlived || inner.read_since {
-                return;
-            }
+        let mut inner = self.inner.lock();
+        inner.outlived = true;
+        if !inner.read_since {
             inner.read = false;
+            *self.needed_by.lock() = Some((dir.clone(), id));
         }
-        *self.needed_by.lock() = Some((dir.clone(), id));
     }
 
     /// Says whether the directory waits for this to be read.
@@ -153,10 +147,13 @@ impl Text for Metadata {
     }
 
     fn closed(&self) {
-        if !self.inner.lock().read {
-            return;
-        }
-        let needed_by = self.needed_by.lock().take();
+        let needed_by = {
+            let inner = self.inner.lock();
+            if !inner.read {
+                return;
+            }
+            self.needed_by.lock().take()
+        };
         if let Some((dir, id)) = needed_by {
             dir.leave(id, |_| ());
         }

@@ -166,6 +166,8 @@ pub(super) struct Source {
     pub(super) tell: bool,
     /// The guest had no room for a further sub-buffer, so that what it has open had to wait.
     full: bool,
+    /// How far it was told that readers are.
+    told: u64,
     /// No more will come.
     pub(super) ended: bool,
     /// Records dropped in the guest, when last seen.
@@ -256,6 +258,7 @@ impl Buffer {
                         done: None,
                         tell: false,
                         full: false,
+                        told: consumed,
                         ended: false,
                         lost: 0,
                         lapped: 0,
@@ -374,8 +377,7 @@ impl Buffer {
             self.relay.set_padding(slot, padding as usize);
         }
         self.relay.set_produced(produced);
-        let unread = produced.wrapping_sub(self.relay.consumed());
-        source.full |= lap > 1 && unread.saturating_add(1) >= lap;
+        source.full |= lap > 1 && produced.wrapping_sub(source.told).saturating_add(1) >= lap;
         if self.spec.overwrites() {
             // One may be being written over now.
             self.pass_over(source, produced.min(self.spec.oldest(index)));
@@ -401,16 +403,16 @@ impl Buffer {
     pub(super) fn settle(self: ArcBorrow<'_, Self>) {
         let mut source = self.source.lock();
         let mut made_room = false;
-        if source.live {
-            let consumed = self.relay.consumed();
-            if let Some(lent) = &source.lent {
-                lent.index().set_consumed(consumed);
-            }
+        let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
+        let is_full = source.full;
+        if let Some(lent) = source.lent.as_ref().filter(|_| source.live) {
+            lent.index().set_consumed(consumed);
             // With the last of the lap: as long as there is more, its reader has no need to wait.
-            if source.full && consumed == self.relay.produced() {
-                source.full = false;
-                made_room = !self.spec.overwrites();
+            if is_full && consumed == produced && !self.spec.overwrites() {
+                made_room = self.tail(lent, consumed, produced).is_some();
             }
+            source.full = is_full && consumed != produced;
+            source.told = consumed;
         }
         let drained = self.drained(&source);
         drop(source);
@@ -517,11 +519,11 @@ impl Owner for Buffer {
     }
 
     fn opened(this: ArcBorrow<'_, Self>) {
-        let outlived = {
+        let outlives = {
             let source = this.source.lock();
-            source.ended && !source.reap
+            !source.live && !source.reap && !this.drained(&source)
         };
-        if outlived {
+        if outlives {
             if let Some(directory) = this.directory.as_ref() {
                 directory.opened_late();
             }

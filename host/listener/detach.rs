@@ -70,7 +70,7 @@ pub(crate) enum Why {
 }
 
 /// The open sub-buffer as it was found.
-struct Tail {
+pub(super) struct Tail {
     committed: usize,
     last_tsc: u64,
 }
@@ -234,7 +234,7 @@ impl Buffer {
 
     /// What the open sub-buffer holds, if it holds anything: number `end`, when the reader is at
     /// number `first`.
-    fn tail(&self, lent: &Lent, first: u64, end: u64) -> Option<Tail> {
+    pub(super) fn tail(&self, lent: &Lent, first: u64, end: u64) -> Option<Tail> {
         let geometry = self.spec.geometry;
         // With every sub-buffer closed and unread there is none open.
         if end.wrapping_sub(first) >= geometry.n_subbufs() as u64 {
@@ -431,6 +431,15 @@ impl Buffer {
             (Some(kept), _) => kept.bytes(),
             (None, Some(_)) => self.spec.geometry.bytes(),
             (None, None) => 0,
+        }
+    }
+
+    /// Bytes of that which are a copy.
+    pub(crate) fn copied_bytes(&self) -> usize {
+        let source = self.source.lock();
+        match &source.kept {
+            Some(kept) if source.ended && !source.reap => kept.bytes(),
+            _ => 0,
         }
     }
 

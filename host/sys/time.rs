@@ -31,7 +31,7 @@ const MAX_LOSSES: u32 = 10;
 
 const LOSSES_NS: u64 = 5_000_000_000;
 
-/// One guest's brake for messages that records are lost, so that none hides those about others.
+/// One guest's brake for messages that records are lost, so that it takes many to hide those about others.
 pub(crate) struct Losses {
     began: Atomic<u64>,
     said: Atomic<u32>,

@@ -11,8 +11,9 @@ produced() {
 		sed -n 's/.*"buffer":0,.*"produced":\([0-9]*\).*/\1/p'
 }
 
-# The guest looks after 8 s, and then after 16 more.
-load_seq subbuf_size=4096 n_subbufs=4 len=100 switch_ms=8000
+# The guest looks when a record has waited for 8 s, and then after 16 more.
+slow=${TIME_SCALE:-1}
+load_seq subbuf_size=4096 n_subbufs=4 len=100 switch_ms=$((8000 * slow))
 records=0
 while (($(produced) < 3)); do
 	seq_write 0 10
@@ -20,10 +21,10 @@ while (($(produced) < 3)); do
 done
 seq_write 0 1
 expect_eq "sub-buffers, the next one is the last that is free" "$(produced)" 3
-sleep 9
+sleep $((9 * slow))
 mkdir "$VESPER_WORK/copy"
 cp "$RELAY/$GUEST/vesper_seq/metadata" "$VESPER_WORK/copy"
 cat "$file" >"$VESPER_WORK/copy/cpu0"
-relay_wait "$file" 10000 || fail "what waited is not published, although there is room"
+relay_wait "$file" $((3000 * slow)) || fail "what waited is not published, although there is room"
 cat "$file" >>"$VESPER_WORK/copy/cpu0"
 babeltrace "$VESPER_WORK/copy" | seq_check 0=$((records + 1)) || fail "records"

@@ -102,7 +102,9 @@ struct vesper_segment {
  * Returns 0 when the pages are pinned; otherwise the VMM returns the element
  * to the guest with errno as its status. ENOMEM: the caller's RLIMIT_MEMLOCK
  * is too small. EFAULT/EINVAL: the segments. EOPNOTSUPP: memory that cannot be
- * pinned (guest RAM in a file on a real file system). EPROTO: as above.
+ * pinned (guest RAM in a file on a real file system). ENOSPC: more pages than
+ * the domain may lend, or as many RETURNs that were not fetched. EPROTO: as
+ * above.
  */
 struct vesper_lend {
 	__u64 cookie;

@@ -107,7 +107,7 @@ struct virtio_vesper_hdr {
 #define VIRTIO_VESPER_L_DATA		0x0402	/* a piece of it, or of params */
 #define VIRTIO_VESPER_L_UNLOAD		0x0403
 #define VIRTIO_VESPER_L_CANCEL		0x0404	/* forget a load not yet begun */
-#define VIRTIO_VESPER_L_FLUSH		0x0405	/* publish what lies waiting */
+#define VIRTIO_VESPER_L_FLUSH		0x0405	/* publish what waits for room */
 #define VIRTIO_VESPER_L_SHARE		0x0406	/* show channels of others */
 #define VIRTIO_VESPER_L_UNSHARE		0x0407	/* show them no more */
 
