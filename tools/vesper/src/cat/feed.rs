@@ -3,7 +3,7 @@
 //! Records of modules that come and go, for programs that judge them as they
 //! arrive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -67,6 +67,8 @@ pub struct Feed<C> {
 
 /// One module, and what is still to be said of its records.
 struct Followed {
+    /// The guest, by the name that it has or had.
+    guest: String,
     module: Module,
     late: VecDeque<Late>,
     /// It has been said that not all of its files can be opened.
@@ -85,8 +87,8 @@ struct Late {
 pub struct Round {
     /// Why modules are followed no longer.
     pub failed: Vec<Error>,
-    /// There is more that poll() does not tell of: come back at once.
-    pub more: bool,
+    /// Guests of which there is more that poll() does not tell of: come back at once.
+    pub behind: BTreeSet<String>,
 }
 
 impl<C: Control> Feed<C> {
@@ -149,6 +151,7 @@ impl<C: Control> Feed<C> {
                     let late = VecDeque::new();
                     let lacks = false;
                     let followed = Followed {
+                        guest: base(&found.domain).to_owned(),
                         module,
                         late,
                         lacks,
@@ -219,7 +222,7 @@ impl<C: Control> Feed<C> {
         self.modules.retain(|_, followed| {
             let last = match followed.take(judge) {
                 Ok(Taken::More) => {
-                    round.more = true;
+                    round.behind.insert(followed.guest.clone());
                     false
                 }
                 Ok(Taken::All) => false,
