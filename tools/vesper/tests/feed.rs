@@ -258,9 +258,18 @@ fn what_poll_says_is_an_end() {
     watch.add_watch(&dir.join("metadata"), read).unwrap();
     input.write_all(&packets(1)).unwrap();
     drop(input);
+    // Should that fail, it is tried again.
+    let (metadata, aside) = (dir.join("metadata"), dir.join("aside"));
+    fs::rename(&metadata, &aside).unwrap();
+    fs::create_dir(&metadata).unwrap();
     feed.take(&mut count);
     assert_eq!(count.records["web1"], 2);
     assert_eq!(feed.fds().len(), 1);
+    assert!(watch.read_events().is_err());
+    assert!(feed.pause().is_some());
+    fs::remove_dir(&metadata).unwrap();
+    fs::rename(&aside, &metadata).unwrap();
+    feed.take(&mut count);
     assert_eq!(watch.read_events().unwrap().len(), 1);
     // And no more than once.
     feed.take(&mut count);

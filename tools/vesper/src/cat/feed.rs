@@ -61,7 +61,7 @@ pub struct Feed<C> {
     unread: BTreeMap<u64, Option<Instant>>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
-    /// Something could not be opened, as when too much is open: it is tried again then.
+    /// Something could not be opened or read, as when too much is open: it is tried again then.
     again: Option<Instant>,
 }
 
@@ -226,6 +226,10 @@ impl<C: Control> Feed<C> {
                     false
                 }
                 Ok(Taken::All) => false,
+                Ok(Taken::AllButMetadata) => {
+                    self.again.get_or_insert(Instant::now() + PATIENCE);
+                    false
+                }
                 Ok(Taken::Last) => true,
                 Err(error) => {
                     round.failed.push(error);
@@ -245,6 +249,8 @@ enum Taken {
     More,
     /// All that is there for now.
     All,
+    /// The same, but its metadata could not be read for the last time.
+    AllButMetadata,
     /// All that there ever will be.
     Last,
 }
@@ -268,12 +274,16 @@ impl Followed {
                 self.module.files.close(number);
             }
         }
-        self.module.read_last_metadata();
+        let all_read = self.module.read_last_metadata();
         let Module {
             files, decoders, ..
         } = &self.module;
         let lives = !decoders.is_empty() && !files.all_ended() || !files.is_removed();
-        Ok(if lives { Taken::All } else { Taken::Last })
+        Ok(match (lives, all_read) {
+            (false, _) => Taken::Last,
+            (true, false) => Taken::AllButMetadata,
+            (true, true) => Taken::All,
+        })
     }
 
     /// Reads what the files have now; false if that is more than one batch.
