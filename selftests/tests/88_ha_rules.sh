@@ -184,3 +184,4 @@ sleep 1
 kill -TERM "$HA"
 wait "$HA" || fail "vesper-ha ended with $?"
 ! said '^guest gone: ' || fail "a guest that did not run is said to be gone"
+! said 'dry run: not done' || fail "a guest that may go on would be killed or failed"

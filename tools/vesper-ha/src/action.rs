@@ -318,9 +318,9 @@ impl Actor {
         if let Some(why) = is_another(act, &found) {
             return Err(Failure::Final(why.into()));
         }
-        if is_over(event, &found) {
+        if let Some(why) = is_over(event, &found) {
             over.set(true);
-            return Err(Failure::Final("the guest beats again".into()));
+            return Err(Failure::Final(why.into()));
         }
         Ok(())
     }
@@ -348,9 +348,9 @@ impl Actor {
                 pid if pid > 0 && Boot::of(&found) == *boot => {}
                 _ => return Err(GONE.into()),
             }
-            if is_over(event, &found) {
+            if let Some(why) = is_over(event, &found) {
                 over.set(true);
-                return Err("the guest beats again".into());
+                return Err(why.into());
             }
             Ok(found.vmm_pid)
         };
@@ -379,10 +379,15 @@ fn is_another(act: &Act, found: &vesper_domain) -> Option<&'static str> {
     (is_ready && Boot::of(found) != act.event.boot).then_some("the guest has booted again")
 }
 
-/// Whether a guest that was found hung beats again: it may have been out of luck only.
-fn is_over(event: &Event, found: &vesper_domain) -> bool {
+/// Why there is nothing more to be done about what happened: a guest that was found hung may
+/// have been out of luck only, and one that its VMM had stopped may have been let go on.
+fn is_over(event: &Event, found: &vesper_domain) -> Option<&'static str> {
     let beats = [bindings::VESPER_BEAT_ALIVE, bindings::VESPER_BEAT_IDLE];
-    event.is_hang() && beats.contains(&found.heartbeat)
+    if event.is_hang() && beats.contains(&found.heartbeat) {
+        return Some("the guest beats again");
+    }
+    let runs = found.run_state == bindings::VESPER_RUN_RUNNING;
+    (event.is_failure() && runs).then_some("the guest runs again")
 }
 
 /// Tells a program what has happened.
@@ -447,14 +452,32 @@ mod tests {
     #[test]
     fn hangs_that_are_over() {
         let mut domain = vesper_domain::new_zeroed();
+        domain.run_state = bindings::VESPER_RUN_RUNNING;
         let mut over = |name: &str, heartbeat| {
             domain.heartbeat = heartbeat;
-            is_over(&Event::of_guest(name, &domain, 0), &domain)
+            is_over(&Event::of_guest(name, &domain, 0), &domain).is_some()
         };
         assert!(over("hung", bindings::VESPER_BEAT_ALIVE));
         assert!(over("stuck", bindings::VESPER_BEAT_IDLE));
         assert!(!over("hung", bindings::VESPER_BEAT_HUNG));
         assert!(!over("hung", bindings::VESPER_BEAT_PAUSED));
         assert!(!over("panicked", bindings::VESPER_BEAT_ALIVE));
+    }
+
+    #[test]
+    fn errors_that_are_over() {
+        let mut domain = vesper_domain::new_zeroed();
+        domain.heartbeat = bindings::VESPER_BEAT_PAUSED;
+        let mut event = Event::of_guest("failed", &domain, 0);
+        let mut over = |event: &Event, run_state| {
+            domain.run_state = run_state;
+            is_over(event, &domain).is_some()
+        };
+        assert!(over(&event, bindings::VESPER_RUN_RUNNING));
+        assert!(!over(&event, bindings::VESPER_RUN_FAILED));
+        assert!(!over(&event, bindings::VESPER_RUN_PAUSED));
+        // A record that is only called so.
+        event.probe = "failed".into();
+        assert!(!over(&event, bindings::VESPER_RUN_RUNNING));
     }
 }

@@ -250,18 +250,23 @@ mod tests {
                 json!({ "run_state": "running", "orderly": orderly }),
             )
         };
+        let failed = json!({ "run_state": "failed" });
+        let failed = found("web1", "guest", "failed", failed);
+        assert_eq!(failed, "guest stopped by an error");
         assert_eq!(gone("no"), "guest gone");
         assert_eq!(gone("yes"), "");
     }
 
     #[test]
-    fn what_is_shipped_does_nothing_about_a_remount_that_is_meant() {
+    fn what_is_shipped_does_nothing_about_what_may_be_meant_or_pass() {
         let config = Config::parse(include_str!("../ha.toml")).unwrap();
         let acts = |name: &str| {
             let mut rules = config.rules.iter();
             rules.find(|rule| rule.name == name).unwrap().acts()
         };
         assert!(!acts("file system remounted read-only"));
+        // A full disk of the host's stops all guests that write.
+        assert!(!acts("guest stopped by an error"));
         assert!(acts("file system gone read-only"));
     }
 

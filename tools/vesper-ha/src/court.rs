@@ -21,6 +21,10 @@ use crate::notes::Notes;
 use crate::rule::Rule;
 use crate::standing::{Holder, Standing};
 
+/// So often a hang waits for more of what its guest has to say: one that wrote without end
+/// would put it off for ever.
+const ROUNDS: usize = 100;
+
 /// All that is known.
 pub struct Court {
     judge: Judge,
@@ -30,8 +34,9 @@ pub struct Court {
     standing: Standing,
     /// What waits for the limit on actions.
     put_off: Vec<Act>,
-    /// Hangs that are judged when the guests' records have been.
-    hangs: Vec<Event>,
+    /// Hangs that are judged when the guests' records have been, and how often they have
+    /// waited for more of them.
+    hangs: Vec<(Event, usize)>,
     /// What an earlier run has judged of guests whose state is still the same: by
     /// rule, event, and number of hangs.
     told: HashSet<(usize, Boot, String, u64)>,
@@ -88,7 +93,7 @@ impl Court {
     pub fn hear(&mut self, news: News) {
         for event in news.events {
             match event.is_hang() {
-                true => self.hangs.push(event),
+                true => self.hangs.push((event, 0)),
                 false => drop(self.event(event)),
             }
         }
@@ -106,14 +111,25 @@ impl Court {
         }
     }
 
-    /// Judges those that hang. By then it is known what they had to say: one that has gone on
-    /// to a crash kernel may have left its last record in its buffer without a word.
-    pub fn hear_of_hangs(&mut self) {
-        for event in std::mem::take(&mut self.hangs) {
-            self.event(event);
+    /// Judges those that hang, but for guests that are `behind`: some of their records are still
+    /// to be read. By then it is known what they had to say: one that has gone on to a crash
+    /// kernel may have left its last record in its buffer without a word.
+    pub fn hear_of_hangs(&mut self, behind: &BTreeSet<String>) {
+        for (event, rounds) in std::mem::take(&mut self.hangs) {
+            if rounds < ROUNDS && behind.contains(&event.boot.guest) {
+                self.hangs.push((event, rounds + 1));
+            } else {
+                self.event(event);
+            }
         }
         // Those who are new were told of what earlier runs have said of them.
-        self.told.clear();
+        let hangs = &self.hangs;
+        self.told.retain(|(_, boot, name, count)| {
+            let is_it = |event: &Event| {
+                event.boot == *boot && event.name == *name && event.hangs() == Some(*count)
+            };
+            hangs.iter().any(|(event, _)| is_it(event))
+        });
     }
 
     /// Takes up where an earlier run ended: what it had begun is begun again, what

@@ -102,6 +102,11 @@ impl Event {
         self.probe == GUEST && matches!(self.name.as_str(), "hung" | "stuck")
     }
 
+    /// Whether it says that the VMM has stopped the guest because of an error.
+    pub fn is_failure(&self) -> bool {
+        self.probe == GUEST && self.name == "failed"
+    }
+
     /// The VMM in which it happened, if the host module tells of it.
     pub fn vmm_pid(&self) -> Option<i32> {
         let told = self.probe == GUEST;

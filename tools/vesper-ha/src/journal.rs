@@ -12,6 +12,7 @@ use nix::time::{clock_gettime, ClockId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::action::log;
 use crate::error::{Error, Result};
 use crate::event::Boot;
 use crate::hold::Hold;
@@ -221,7 +222,7 @@ impl Journal {
         let written = vesper_cli::json::write_line(&mut text, line).and_then(|()| out.write(&text));
         for error in [turned, written].into_iter().filter_map(io::Result::err) {
             // What is to be done matters more than that it is written down.
-            eprintln!("{}: {error}", self.dir.join(NAME).display());
+            log(&format!("{}: {error}", self.dir.join(NAME).display()));
         }
     }
 

@@ -85,7 +85,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         let news = court.look(&host.domains()?);
         court.hear(news);
         let round = feed.take(&mut court);
-        court.hear_of_hangs();
+        court.hear_of_hangs(&round.behind);
         round
             .failed
             .iter()
@@ -93,9 +93,9 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         court.see_to_what_is_due();
         let again = (!court.actor().go_on()).then_some(AGAIN);
         let pauses = [feed.pause(), court.pause(), again];
-        let pause = match round.more {
-            true => Some(Duration::ZERO),
-            false => pauses.into_iter().flatten().min(),
+        let pause = match round.behind.is_empty() {
+            true => pauses.into_iter().flatten().min(),
+            false => Some(Duration::ZERO),
         };
         let fds = std::iter::once(control.as_fd());
         let fds = fds.chain(feed.fds()).chain(words.iter().map(AsFd::as_fd));

@@ -2,13 +2,16 @@
 
 //! `vesper-ha`, the program itself, but for what needs guests.
 
+use std::env;
 use std::fs::{self, File};
-use std::process::Command;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
+use vesper_ha::journal::{Journal, Line};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -48,4 +51,36 @@ fn where_nothing_can_be_said_it_goes_on() {
         }
     };
     assert!(status.success(), "{status}");
+}
+
+/// A directory, for the second run of the test that follows.
+const FULL: &str = "VESPER_HA_TEST_FULL";
+
+/// The same disk has no room for the journal either.
+#[test]
+fn what_can_be_neither_written_down_nor_said_ends_nothing() {
+    if let Some(dir) = env::var_os(FULL) {
+        let journal = Journal::open(dir.as_ref()).unwrap();
+        journal.write(&Line::Done { id: 1 });
+        println!("it goes on");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    symlink("/dev/full", dir.path().join("journal.jsonl")).unwrap();
+    let name = "what_can_be_neither_written_down_nor_said_ends_nothing";
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    // In a process of its own: what a test says goes elsewhere.
+    let output = Command::new(env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(FULL, dir.path())
+        .stdout(Stdio::piped())
+        .stderr(full)
+        .spawn()
+        .and_then(|child| child.wait_with_output())
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.contains("it goes on"),
+        "{said}"
+    );
 }

@@ -37,7 +37,7 @@ struct Module {
     decoders: Vec<Decoder>,
     symbols: Symbols,
     label: Label,
-    /// All files have ended, when this was looked at last.
+    /// All files have ended, and the metadata were read after that.
     over: bool,
 }
 
@@ -196,13 +196,11 @@ impl Module {
     }
 
     /// Looks at the metadata once more when nothing is left but them: the host keeps the
-    /// directory until somebody has read all of them.
-    fn read_last_metadata(&mut self) {
-        let over = !self.decoders.is_empty() && self.files.all_ended();
-        if over && !self.over {
-            self.symbols.reload();
-        }
-        self.over = over;
+    /// directory until somebody has read all of them. False if that is to be tried again.
+    fn read_last_metadata(&mut self) -> bool {
+        let ended = !self.decoders.is_empty() && self.files.all_ended();
+        self.over = ended && (self.over || self.symbols.reload());
+        self.over == ended
     }
 }
 

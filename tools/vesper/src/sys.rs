@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::libc::{c_int, c_ulong};
+use nix::libc::{self, c_int, c_ulong};
 use nix::poll::{ppoll, PollFd};
 use nix::sys::resource::{getrlimit, setrlimit, Resource};
-use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 use nix::sys::time::TimeSpec;
 use nix::time::{clock_gettime, ClockId};
 use vesper_abi::bindings::{
@@ -197,12 +197,15 @@ pub fn allow_many_files() {
     }
 }
 
+/// Ctrl-C and what asks a service to end.
+const INTERRUPTS: [Signal; 2] = [Signal::SIGINT, Signal::SIGTERM];
+
 /// Blocks Ctrl-C and SIGTERM but in a [`wait`] with the mask that this gives: one that
 /// comes before it begins to wait is not missed.
 pub fn block_interrupts() -> nix::Result<SigSet> {
     let mut open = SigSet::thread_get_mask()?;
     let mut set = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in INTERRUPTS {
         set.add(signal);
         open.remove(signal);
     }
@@ -211,16 +214,31 @@ pub fn block_interrupts() -> nix::Result<SigSet> {
 }
 
 /// Waits until a file is as it is asked for, the time is over, or one of the signals that
-/// `open` lets through has come, which is no error.
+/// `open` lets through has come, which is no error. After that it waits no more.
 pub fn wait(fds: &mut [PollFd<'_>], time: Option<Duration>, open: &SigSet) -> nix::Result<()> {
+    // None is let through any more: a second one would end the process.
+    if interrupted() {
+        return Ok(());
+    }
     let polled = ppoll(fds, time.map(TimeSpec::from_duration), Some(*open));
     // It takes no signal if a file is ready at once, as one always may be.
-    let blocked = open.thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    blocked.thread_set_mask()?;
+    if is_interrupt_pending()? {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+    }
     match polled {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether one of them is kept back by [`block_interrupts`].
+fn is_interrupt_pending() -> nix::Result<bool> {
+    let mut set = *SigSet::empty().as_ref();
+    // SAFETY: the call writes to nothing but this set.
+    Errno::result(unsafe { libc::sigpending(&mut set) })?;
+    // SAFETY: all of it was initialised before the call, which has put a set there.
+    let pending = unsafe { SigSet::from_sigset_t_unchecked(set) };
+    Ok(INTERRUPTS.iter().any(|&signal| pending.contains(signal)))
 }
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -239,7 +257,7 @@ pub fn catch_interrupts() -> nix::Result<()> {
         SaFlags::SA_RESETHAND,
         SigSet::empty(),
     );
-    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+    for signal in INTERRUPTS {
         // SAFETY: the handler does nothing but store to an atomic, which is
         // allowed in a signal handler.
         unsafe { sigaction(signal, &action) }?;

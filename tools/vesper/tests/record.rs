@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -102,8 +103,23 @@ impl Recorder {
         }
     }
 
+    fn kill(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
     fn interrupt(&self) {
-        kill(Pid::from_raw(self.child.id() as i32), Signal::SIGINT).unwrap();
+        self.kill(Signal::SIGINT);
+    }
+
+    /// Stops it, so that it sees at once all that happens until it goes on.
+    fn stop(&self) {
+        self.kill(Signal::SIGSTOP);
+        let limit = Instant::now() + LIMIT;
+        let stat = format!("/proc/{}/stat", self.child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(Instant::now() < limit, "it does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn end(mut self) -> Output {
@@ -280,6 +296,37 @@ fn modules_and_cpus_that_come_late() {
     recorder.interrupt();
     let output = recorder.end();
     assert!(output.status.success(), "{output:?}");
+}
+
+/// Whether the relay file of a CPU that comes late can't be opened, or the one in the trace.
+#[test]
+fn a_cpu_that_cannot_be_recorded_costs_no_traces() {
+    for relay in [true, false] {
+        let tree = Tree::new();
+        let dir = tree.described("web1/signal", &signal_metadata(&[]));
+        let mut first = pipe(&dir, "cpu0");
+        let mut recorder = tree.start(&["web1"]);
+        recorder.until("times are");
+        let trace = tree.output().join("web1/signal");
+        recorder.stop();
+        let bytes = PacketWriter::new(0).packet(&event(10));
+        first.write_all(&bytes).unwrap();
+        let second = pipe(&dir, "cpu1");
+        match relay {
+            // Nobody can open a socket.
+            true => drop(UnixListener::bind(dir.join("cpu2")).unwrap()),
+            false => fs::create_dir(trace.join("cpu1")).unwrap(),
+        }
+        recorder.kill(Signal::SIGCONT);
+        let output = recorder.end();
+        drop((first, second));
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let summary = String::from_utf8(output.stdout).unwrap();
+        assert!(summary.starts_with("1 traces, 1 packets"), "{summary}");
+        assert_eq!(fs::read(trace.join("cpu0")).unwrap(), bytes);
+        let text = fs::read(trace.join("metadata")).unwrap();
+        assert!(String::from_utf8_lossy(&text).contains("absolute = TRUE"));
+    }
 }
 
 #[test]

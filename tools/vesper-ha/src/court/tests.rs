@@ -70,6 +70,13 @@ impl Place {
     }
 
     fn begin_with(&self, rules: &str, dry_run: bool, domains: &[vesper_domain]) -> Court {
+        let mut court = self.begin_behind(rules, dry_run, domains);
+        court.hear_of_hangs(&BTreeSet::new());
+        court
+    }
+
+    /// One that has not read all records yet.
+    fn begin_behind(&self, rules: &str, dry_run: bool, domains: &[vesper_domain]) -> Court {
         let rules = rules.replace("DIR", &self.path().display().to_string());
         let file = self.path().join("ha.toml");
         fs::write(&file, rules).unwrap();
@@ -92,7 +99,6 @@ impl Place {
         let news = court.look(domains);
         court.remember(past);
         court.hear(news);
-        court.hear_of_hangs();
         court
     }
 
@@ -151,7 +157,7 @@ fn a_restart_does_not_act_again() {
     let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
     let news = court.look(&[domain(READY, HUNG, 1)]);
     court.hear(news);
-    court.hear_of_hangs();
+    court.hear_of_hangs(&BTreeSet::new());
     place.wait_for(1);
     assert_eq!(place.done(), 1);
     drop(court);
@@ -518,6 +524,41 @@ fn what_is_lost_is_told_and_explained() {
     );
 }
 
+#[test]
+fn a_hang_waits_for_what_its_guest_has_to_say_but_not_for_ever() {
+    let rules = "[[rule]]\nname = \"hung\"\nprobe = \"guest\"\nevent = \"hung\"\nhold = \"0s\"\n";
+    let hung = |name: &str| {
+        let mut domain = domain(READY, HUNG, 1);
+        domain.name = vesper_abi::name::label_field(name).unwrap();
+        domain
+    };
+    let hung = ["web1", "web2"].map(hung);
+    let behind = BTreeSet::from(["web1".to_owned()]);
+    for all_is_read in [true, false] {
+        let place = Place::new();
+        let guests = || {
+            let found = place.found().into_iter();
+            found.map(|found| found.guest).collect::<Vec<_>>()
+        };
+        let mut court = place.begin_behind(rules, false, &hung);
+        for _ in 0..ROUNDS {
+            court.hear_of_hangs(&behind);
+            assert_eq!(guests(), ["web2"]);
+        }
+        match all_is_read {
+            true => court.hear_of_hangs(&BTreeSet::new()),
+            false => court.hear_of_hangs(&behind),
+        }
+        assert_eq!(guests(), ["web2", "web1"]);
+        drop(court);
+        // One that begins later has told of them, and remembers that for as long.
+        let mut court = place.begin_behind(rules, false, &hung);
+        court.hear_of_hangs(&behind);
+        court.hear_of_hangs(&BTreeSet::new());
+        assert_eq!(guests(), ["web2", "web1"]);
+    }
+}
+
 /// A section of the documentation.
 fn documented(section: &str) -> &'static str {
     let text = include_str!("../../../../Documentation/high-availability.md");
@@ -556,7 +597,7 @@ fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
             fields: Map::new(),
         });
     }
-    court.hear_of_hangs();
+    court.hear_of_hangs(&BTreeSet::new());
     drop(court);
     // Nor by a daemon that begins meanwhile.
     drop(place.begin_with(&rules, false, &guests.map(hung)));

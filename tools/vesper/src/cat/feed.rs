@@ -3,7 +3,7 @@
 //! Records of modules that come and go, for programs that judge them as they
 //! arrive.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -61,12 +61,14 @@ pub struct Feed<C> {
     unread: BTreeMap<u64, Option<Instant>>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
-    /// Something could not be opened, as when too much is open: it is tried again then.
+    /// Something could not be opened or read, as when too much is open: it is tried again then.
     again: Option<Instant>,
 }
 
 /// One module, and what is still to be said of its records.
 struct Followed {
+    /// The guest, by the name that it has or had.
+    guest: String,
     module: Module,
     late: VecDeque<Late>,
     /// It has been said that not all of its files can be opened.
@@ -85,8 +87,8 @@ struct Late {
 pub struct Round {
     /// Why modules are followed no longer.
     pub failed: Vec<Error>,
-    /// There is more that poll() does not tell of: come back at once.
-    pub more: bool,
+    /// Guests of which there is more that poll() does not tell of: come back at once.
+    pub behind: BTreeSet<String>,
 }
 
 impl<C: Control> Feed<C> {
@@ -149,6 +151,7 @@ impl<C: Control> Feed<C> {
                     let late = VecDeque::new();
                     let lacks = false;
                     let followed = Followed {
+                        guest: base(&found.domain).to_owned(),
                         module,
                         late,
                         lacks,
@@ -219,10 +222,14 @@ impl<C: Control> Feed<C> {
         self.modules.retain(|_, followed| {
             let last = match followed.take(judge) {
                 Ok(Taken::More) => {
-                    round.more = true;
+                    round.behind.insert(followed.guest.clone());
                     false
                 }
                 Ok(Taken::All) => false,
+                Ok(Taken::AllButMetadata) => {
+                    self.again.get_or_insert(Instant::now() + PATIENCE);
+                    false
+                }
                 Ok(Taken::Last) => true,
                 Err(error) => {
                     round.failed.push(error);
@@ -242,6 +249,8 @@ enum Taken {
     More,
     /// All that is there for now.
     All,
+    /// The same, but its metadata could not be read for the last time.
+    AllButMetadata,
     /// All that there ever will be.
     Last,
 }
@@ -265,12 +274,16 @@ impl Followed {
                 self.module.files.close(number);
             }
         }
-        self.module.read_last_metadata();
+        let all_read = self.module.read_last_metadata();
         let Module {
             files, decoders, ..
         } = &self.module;
         let lives = !decoders.is_empty() && !files.all_ended() || !files.is_removed();
-        Ok(if lives { Taken::All } else { Taken::Last })
+        Ok(match (lives, all_read) {
+            (false, _) => Taken::Last,
+            (true, false) => Taken::AllButMetadata,
+            (true, true) => Taken::All,
+        })
     }
 
     /// Reads what the files have now; false if that is more than one batch.

@@ -140,14 +140,16 @@ impl Symbols {
         (!missing.is_empty()).then_some(missing)
     }
 
-    /// Reads the file again; what can't be read or used leaves all as it is.
-    pub(super) fn reload(&mut self) {
+    /// Reads the file again; what can't be read or used leaves all as it is. False if there
+    /// is a file that could not be read to its end.
+    pub(super) fn reload(&mut self) -> bool {
         self.read_at = Instant::now();
-        let Ok(text) = read(&self.path) else {
-            return;
+        let text = match read(&self.path) {
+            Ok(text) => text,
+            Err(error) => return error.kind() == io::ErrorKind::NotFound,
         };
         if text == self.text {
-            return;
+            return true;
         }
         if let Ok(metadata) = tsdl::parse(&text) {
             if metadata.extends(&self.metadata) {
@@ -155,6 +157,7 @@ impl Symbols {
                 self.text = text;
             }
         }
+        true
     }
 }
 

@@ -20,7 +20,7 @@ use super::origin::Origin;
 use super::place::{self, file_error, METADATA};
 use super::stream::{StreamFile, Totals};
 use crate::error::{Error, Result};
-use crate::relay::ModuleFiles;
+use crate::relay::{ModuleFiles, RelayFile};
 use crate::sys;
 
 /// Room for a packet where nobody says how long it can be.
@@ -109,35 +109,44 @@ impl Source {
 
     /// Opens the files of CPUs that have come.
     pub(super) fn find_streams(&mut self) -> Result<()> {
-        self.files.rescan()?;
-        for file in self.files.list().iter().skip(self.streams.len()) {
-            let metadata = self.description.as_ref().map(|d| &d.metadata);
-            let channel = metadata.and_then(|metadata| metadata.env_text("channel"));
-            let described = metadata.is_some()
-                && channel.is_none_or(|channel| channel == file.channel().as_bytes());
-            let uuid = metadata.and_then(|metadata| metadata.uuid);
-            let (dir, uuid) = match (described, metadata) {
-                (true, _) => (self.place.clone(), uuid),
-                (false, None) => (self.place.clone(), None),
-                (false, Some(_)) => (self.place.join(RAW), None),
-            };
-            fs::create_dir_all(&dir).map_err(file_error(&dir))?;
-            let mut out = StreamFile::open(&dir.join(file.name()), uuid.as_ref())?;
-            if file.is_untouched() {
-                out.set_from_start();
-            }
-            self.streams.push(Stream {
-                out,
-                room: file.packet_room().unwrap_or(DEFAULT_ROOM),
-                packets: described.then(|| PacketStream::new(uuid)),
-            });
+        let scanned = self.files.rescan();
+        // Also for those that were opened before one that can't be.
+        while let Some(file) = self.files.list().get(self.streams.len()) {
+            let stream = self.open_stream(file)?;
+            self.streams.push(stream);
         }
-        Ok(())
+        scanned
     }
 
-    /// The relay files that there is something to be had from.
+    fn open_stream(&self, file: &RelayFile) -> Result<Stream> {
+        let metadata = self.description.as_ref().map(|d| &d.metadata);
+        let channel = metadata.and_then(|metadata| metadata.env_text("channel"));
+        let described = metadata.is_some()
+            && channel.is_none_or(|channel| channel == file.channel().as_bytes());
+        let uuid = metadata.and_then(|metadata| metadata.uuid);
+        let (dir, uuid) = match (described, metadata) {
+            (true, _) => (self.place.clone(), uuid),
+            (false, None) => (self.place.clone(), None),
+            (false, Some(_)) => (self.place.join(RAW), None),
+        };
+        fs::create_dir_all(&dir).map_err(file_error(&dir))?;
+        let mut out = StreamFile::open(&dir.join(file.name()), uuid.as_ref())?;
+        if file.is_untouched() {
+            out.set_from_start();
+        }
+        Ok(Stream {
+            out,
+            room: file.packet_room().unwrap_or(DEFAULT_ROOM),
+            packets: described.then(|| PacketStream::new(uuid)),
+        })
+    }
+
+    /// The relay files that there is something to be had from, and a file for it.
     pub(super) fn live(&self) -> impl Iterator<Item = usize> + '_ {
-        self.files.live()
+        let written = self.streams.len();
+        self.files
+            .live()
+            .take_while(move |&number| number < written)
     }
 
     /// The relay files.
