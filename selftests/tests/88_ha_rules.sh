@@ -171,7 +171,7 @@ note "$(cat "$VESPER_WORK/log")"
 ! said ': fail: dry run' || fail "a shutdown would have been acted on"
 
 # QEMU stops the guest: a disk that is to stop it fails.
-guest_start ha3 -- -blockdev driver=null-co,node-name=zeros,size=1M \
+guest_start ha3 -- -blockdev driver=null-co,node-name=zeros,size=1048576 \
 	-blockdev driver=blkdebug,node-name=bad,image=zeros,inject-error.0.event=read_aio \
 	-device virtio-blk-pci,drive=bad,rerror=stop || fail "the guest does not start once more"
 begin
