@@ -172,10 +172,10 @@ note "$(cat "$VESPER_WORK/log")"
 
 # QEMU stops the guest: a disk that is to stop it fails.
 guest_start ha3 -- -blockdev driver=null-co,node-name=zeros,size=1048576 \
-	-blockdev driver=blkdebug,node-name=bad,image=zeros,inject-error.0.event=read_aio \
+	-blockdev driver=blkdebug,node-name=bad,image=zeros,inject-error.0.event=none,inject-error.0.sector=1000 \
 	-device virtio-blk-pci,drive=bad,rerror=stop || fail "the guest does not start once more"
 begin
-guest_exec ha3 '(sleep 0.2; modprobe virtio_blk) >/dev/null 2>&1 &'
+guest_exec ha3 '(sleep 0.2; dd if=/dev/vda of=/dev/null iflag=direct bs=512 skip=1000 count=1) >/dev/null 2>&1 &'
 found "guest stopped by an error" guest "failed.* run_state=failed"
 expect_match "what is listed" "$(vesper domains --json | grep '"domain":"ha3"')" '"run_state":"failed",'
 "$TOP/env/guest-vm" kill ha3
