@@ -7,7 +7,7 @@
 
 # Consoles are read as they grow, which over 9p may fail.
 HB_LOG=$VESPER_WORK/heartbeat
-HB_STAMPED=$VESPER_LOG/hb2-stamped.log
+HB_STAMPED=$VESPER_WORK/hb2-stamped
 
 heartbeat_guest() { # NAME OWN-ADDRESS PEER-ADDRESS
 	VESPER_LOG=$HB_LOG WITH_ROOT=1 "$TOP/eval/guest" start "$1" none || return 1
@@ -32,14 +32,14 @@ heartbeat_pair() {
 heartbeat_follow() {
 	local console
 	console=$(guest_console hb2)
-	: >"$VESPER_WORK/hb2-stamped"
+	: >"$HB_STAMPED"
 	tail -n +1 -f --pid="$("$TOP/env/guest-vm" pid hb2)" "$console" | while read -r line; do
 		printf '%s000 %s\n' "${EPOCHREALTIME/./}" "$line"
-	done | tee "$HB_STAMPED" >"$VESPER_WORK/hb2-stamped" &
+	done | tee "$VESPER_LOG/hb2-stamped.log" >"$HB_STAMPED" &
 	FOLLOWER=$!
 }
 
-heartbeat_line() { grep -q "$1" "$VESPER_WORK/hb2-stamped"; }
+heartbeat_line() { grep -q "$1" "$HB_STAMPED"; }
 heartbeat_noticed() { heartbeat_line 'node hb1: is dead'; }
 
 heartbeat_run() { # FAULT
@@ -57,7 +57,7 @@ heartbeat_run() { # FAULT
 	{
 		echo "{\"event\":\"fault\",\"at_ns\":$FAULT_AT}"
 		awk '/node hb1: is dead/ { print "{\"event\":\"dead\",\"at_ns\":" $1 "}" }
-			/evalweb: start/ { print "{\"event\":\"start\",\"at_ns\":" $1 "}" }' "$VESPER_WORK/hb2-stamped"
+			/evalweb: start/ { print "{\"event\":\"start\",\"at_ns\":" $1 "}" }' "$HB_STAMPED"
 	} >>"$RUN"
 	client_stop
 	heartbeat_end

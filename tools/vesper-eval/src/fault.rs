@@ -36,19 +36,21 @@ pub fn stops_page(fault: &str) -> bool {
 mod tests {
     use super::*;
 
+    const FAULTS: [&str; 7] = [
+        "sigterm",
+        "oom-service",
+        "oom-hog",
+        "panic",
+        "hang",
+        "block",
+        "machine-check",
+    ];
+
     #[test]
     fn the_rules_are_those_of_the_evaluation() {
         let config = include_str!("../../../eval/ha.toml");
         let faults = include_str!("../../../eval/lib/faults.sh");
-        for fault in [
-            "sigterm",
-            "oom-service",
-            "oom-hog",
-            "panic",
-            "hang",
-            "block",
-            "machine-check",
-        ] {
+        for fault in FAULTS {
             assert!(faults.contains(&format!("\t{fault})")), "{fault}");
             for rule in rules(fault).unwrap() {
                 assert!(config.contains(&format!("name = \"{rule}\"")), "{rule}");
@@ -61,16 +63,7 @@ mod tests {
 
     #[test]
     fn faults_that_leave_the_page_alone_are_faults() {
-        let all = [
-            "sigterm",
-            "oom-service",
-            "oom-hog",
-            "panic",
-            "hang",
-            "block",
-            "machine-check",
-        ];
-        let quiet = all.iter().filter(|fault| !stops_page(fault));
+        let quiet = FAULTS.iter().filter(|fault| !stops_page(fault));
         assert_eq!(quiet.count(), 3);
         assert!(stops_page("panic") && stops_page("flood"));
     }
