@@ -26,7 +26,7 @@ use crate::{
     sys::{
         account::Accounts,
         pid::Pid,
-        time::Losses,
+        time::Brake,
         trace, //
     },
 };
@@ -85,7 +85,7 @@ pub(crate) struct Domain {
     beat_quota: Arc<Quota>,
     heartbeat: Arc<Heartbeat>,
     accounts: Arc<Accounts>,
-    losses: Losses,
+    brake: Brake,
     /// What was kept is being thrown away.
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
@@ -128,7 +128,7 @@ impl Domain {
                 beat_quota: Quota::new(heartbeat::max_pages())?,
                 heartbeat,
                 accounts: Accounts::new(host.late().clone())?,
-                losses: Losses::new(),
+                brake: Brake::new(),
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
@@ -156,9 +156,9 @@ impl Domain {
         self.user
     }
 
-    /// The brake for messages that records of it are lost.
-    pub(crate) fn losses(&self) -> &Losses {
-        &self.losses
+    /// The brake for messages about it.
+    pub(crate) fn brake(&self) -> &Brake {
+        &self.brake
     }
 
     /// What counts the pages kept of all domains.

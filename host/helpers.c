@@ -170,15 +170,15 @@ struct workqueue_struct *vesper_helper_alloc_workqueue(void)
 	return alloc_workqueue("vesper", WQ_UNBOUND, 0);
 }
 
-/* One budget for every message that a guest or a VMM can provoke. */
+/* Of all guests; what one has is in sys/time.rs. */
 bool vesper_helper_ratelimit(void)
 {
-	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 10);
+	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 100);
 
 	return __ratelimit(&rs);
 }
 
-/* Another one for what says that records are lost. */
+/* The same for what says that records are lost. */
 bool vesper_helper_ratelimit_losses(void)
 {
 	static DEFINE_RATELIMIT_STATE(rs, 5 * HZ, 100);

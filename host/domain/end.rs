@@ -65,7 +65,12 @@ impl Domain {
             info.state = bindings::VESPER_DOMAIN_BROKEN;
         }
         drop(info);
-        warn_limited!("{}: broke the protocol: {}\n", Name(&self.name), why);
+        warn_limited!(
+            self.brake,
+            "{}: broke the protocol: {}\n",
+            Name(&self.name),
+            why
+        );
         trace::broken(&self.name, why);
         if is_there {
             self.changed();
@@ -96,7 +101,7 @@ impl Domain {
     /// The guest says that it panics: its buffers are taken as they are, the open sub-buffers
     /// included, at once. What it should write after its last words is not looked at.
     pub(crate) fn last_words(self: &Arc<Self>) {
-        warn_limited!("{}: says that it panics\n", Name(&self.name));
+        warn_limited!(self.brake, "{}: says that it panics\n", Name(&self.name));
         trace::panic(&self.name);
         // Buffers for which memory is short stay live, and are looked at again when the guest is
         // reset or the VMM dies.
@@ -128,7 +133,11 @@ impl Domain {
                 return;
             };
             if !buffer.wait_returned(&mut left) {
-                warn_limited!("{}: a reader keeps guest memory\n", Name(&self.name));
+                warn_limited!(
+                    self.brake,
+                    "{}: a reader keeps guest memory\n",
+                    Name(&self.name)
+                );
                 for buffer in self.control.lock().buffers() {
                     buffer.leave_index();
                 }
@@ -208,7 +217,7 @@ impl Domain {
         let reaped = self.control.lock().trim(limit);
         if reaped != 0 {
             warn_lost!(
-                self.losses,
+                self.brake,
                 "{}: dropped unread data of {} buffers: limit on what is kept\n",
                 Name(&self.name),
                 reaped
@@ -243,7 +252,7 @@ impl Domain {
         let (freed, buffers) = self.control.lock().drop_copies(bytes);
         if buffers != 0 {
             warn_lost!(
-                self.losses,
+                self.brake,
                 "{}: dropped unread data of {} buffers: {}\n",
                 Name(&self.label()),
                 buffers,
@@ -283,7 +292,7 @@ impl Domain {
     pub(crate) fn make_room(&self, why: &str) {
         let bytes = self.reap_all();
         warn_lost!(
-            self.losses,
+            self.brake,
             "{}: dropped {} unread bytes: {}\n",
             Name(&self.label()),
             bytes,

@@ -194,7 +194,12 @@ impl Domain {
                     Versions::WeAreOlder => "host's",
                     _ => "guest's",
                 };
-                warn_limited!("{}: the {} modules are older\n", Name(&self.name), side);
+                warn_limited!(
+                    self.brake,
+                    "{}: the {} modules are older\n",
+                    Name(&self.name),
+                    side
+                );
                 self.info.lock().refused_abi = hello.abi_version;
                 return Err(EPROTONOSUPPORT);
             }

@@ -61,6 +61,7 @@ pub(super) fn log(domain: &Domain, facts: &Facts, before: u32) {
     let now = facts.finding;
     if super::is_news(now.state) {
         warn_limited!(
+            domain.brake(),
             "{}: {}: {} ({} of {} CPUs, {} ms)\n",
             name(domain),
             state(now.state),
@@ -69,7 +70,7 @@ pub(super) fn log(domain: &Domain, facts: &Facts, before: u32) {
             facts.tally.online,
             facts.silent / NS_PER_MS
         );
-    } else if time::may_log() {
+    } else if domain.brake().may_log() {
         pr_info!(
             "{}: {}, no more {}\n",
             name(domain),

@@ -130,7 +130,7 @@ impl Buffer {
             Err(_) => {
                 let unread = self.relay.produced().wrapping_sub(self.relay.consumed());
                 warn_lost!(
-                self.domain.losses(),
+                    self.domain.brake(),
                     "{}/{}: no memory to keep what is unread: {} sub-buffers of CPU {}, and the open one\n",
                     Name(self.domain.name()),
                     Name(&self.spec.module),
@@ -207,7 +207,7 @@ impl Buffer {
         }
         if room < count {
             warn_lost!(
-                self.domain.losses(),
+                self.domain.brake(),
                 "{}/{}: no memory to keep {} sub-buffers of CPU {}\n",
                 Name(self.domain.name()),
                 Name(&self.spec.module),

@@ -20,62 +20,79 @@ pub(crate) fn boot_ns() -> u64 {
     unsafe { bindings::vesper_helper_boot_ns() }
 }
 
-/// Says whether one more message that a guest or a VMM provoked may go into the log.
-pub(crate) fn may_log() -> bool {
-    // SAFETY: Can be called from any context.
-    unsafe { bindings::vesper_helper_ratelimit() }
-}
+/// Most messages of a kind about one guest, in [`PERIOD_NS`].
+const MAX_MESSAGES: u32 = 10;
 
-/// Most messages about what one guest has lost, in [`LOSSES_NS`].
-const MAX_LOSSES: u32 = 10;
+/// As in `helpers.c`, where those about all guests are counted.
+const PERIOD_NS: u64 = 5_000_000_000;
 
-const LOSSES_NS: u64 = 5_000_000_000;
-
-/// One guest's brake for messages that records are lost, so that it takes many to hide those about others.
-pub(crate) struct Losses {
+struct Budget {
     began: Atomic<u64>,
     said: Atomic<u32>,
 }
 
-impl Losses {
-    /// Nothing said yet.
-    pub(crate) fn new() -> Self {
+impl Budget {
+    fn new() -> Self {
         Self {
             began: Atomic::new(0),
             said: Atomic::new(0),
         }
     }
 
-    /// Says whether one more message may go into the log.
-    pub(crate) fn may_log(&self) -> bool {
+    fn spend(&self) -> bool {
         let now = boot_ns();
-        if now.wrapping_sub(self.began.load(Relaxed)) >= LOSSES_NS {
+        if now.wrapping_sub(self.began.load(Relaxed)) >= PERIOD_NS {
             // Of two who begin anew at a time each may say a few more.
             self.began.store(now, Relaxed);
             self.said.store(0, Relaxed);
         }
-        if self.said.fetch_add(1u32, Relaxed) >= MAX_LOSSES {
-            return false;
-        }
-        // SAFETY: Can be called from any context.
-        unsafe { bindings::vesper_helper_ratelimit_losses() }
+        self.said.fetch_add(1u32, Relaxed) < MAX_MESSAGES
     }
 }
 
-/// `pr_warn!` for what a guest or a VMM can provoke.
+/// One guest's brake for the messages that it or its VMM can provoke, so that it takes many to
+/// hide those about others. What is said of lost records is counted on its own.
+pub(crate) struct Brake {
+    events: Budget,
+    losses: Budget,
+}
+
+impl Brake {
+    /// Nothing said yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            events: Budget::new(),
+            losses: Budget::new(),
+        }
+    }
+
+    /// Says whether one more message may go into the log.
+    pub(crate) fn may_log(&self) -> bool {
+        // SAFETY: Can be called from any context.
+        self.events.spend() && unsafe { bindings::vesper_helper_ratelimit() }
+    }
+
+    /// Says whether one more message that records are lost may go into the log.
+    pub(crate) fn may_log_loss(&self) -> bool {
+        // SAFETY: Can be called from any context.
+        self.losses.spend() && unsafe { bindings::vesper_helper_ratelimit_losses() }
+    }
+}
+
+/// `pr_warn!` for what a guest, with this [`Brake`], or its VMM can provoke.
 macro_rules! warn_limited {
-    ($($arg:tt)*) => {
-        if $crate::sys::time::may_log() {
+    ($brake:expr, $($arg:tt)*) => {
+        if $brake.may_log() {
             ::kernel::pr_warn!($($arg)*);
         }
     };
 }
 pub(crate) use warn_limited;
 
-/// `pr_warn!` that records of a guest, with these [`Losses`], are lost.
+/// `pr_warn!` that records of a guest, with this [`Brake`], are lost.
 macro_rules! warn_lost {
-    ($losses:expr, $($arg:tt)*) => {
-        if $losses.may_log() {
+    ($brake:expr, $($arg:tt)*) => {
+        if $brake.may_log_loss() {
             ::kernel::pr_warn!($($arg)*);
         }
     };

@@ -98,6 +98,23 @@ int test_hello_versions(void)
 	return KSFT_PASS;
 }
 
+/* One guest has many messages in the log: there is room for one about another. */
+int test_loud(void)
+{
+	const __u32 newer = VIRTIO_VESPER_ABI_VERSION + (1 << 16);
+	struct vmm loud, quiet;
+
+	CHECK(!vmm_open(&loud, DOMAIN "-loud"));
+	CHECK(!vmm_open(&quiet, DOMAIN "-quiet"));
+	for (unsigned int i = 0; i < 50; i++)
+		CHECK_EQ(vmm_hello_version(&loud, 1, newer, NULL),
+			 EPROTONOSUPPORT);
+	CHECK_EQ(vmm_hello_version(&quiet, 1, newer, NULL), EPROTONOSUPPORT);
+	vmm_close(&loud);
+	vmm_close(&quiet);
+	return KSFT_PASS;
+}
+
 int test_open_refusals(void)
 {
 	struct vmm vmm;

@@ -69,6 +69,7 @@ long long reap(const char *domain, const char *module);
 
 int test_attach(void);
 int test_hello_versions(void);
+int test_loud(void);
 int test_share(void);
 int test_foreign(void);
 int test_open_refusals(void);

@@ -11,6 +11,7 @@
 static const struct ktap_test tests[] = {
 	{ "attach", test_attach },
 	{ "hello_versions", test_hello_versions },
+	{ "loud", test_loud },
 	{ "open_refusals", test_open_refusals },
 	{ "lend", test_lend },
 	{ "memlock", test_memlock },
