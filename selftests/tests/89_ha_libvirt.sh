@@ -1,10 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 480
+# time-limit: 660
 # The guest of examples/two-nodes under the packaged libvirt, as a resource of
-# ocf:heartbeat:VirtualDomain with the shipped monitor script: a paused guest is not
-# accused, one that panics is started again, a lost report is found.
-# kernel-log: db1 * Kernel panic|sysrq|Call Trace
+# ocf:heartbeat:VirtualDomain with the shipped monitor script and all of the shipped rules: a
+# paused guest is not accused, neither is one that the cluster stops; one that hangs and one
+# that panics are started again; a lost report is found.
+# kernel-log: db1 * Kernel panic|sysrq|Call Trace|rcu.*(stall|detected)|soft lockup|clocksource
+# kernel-log: host * db1: (hung|says that it panics)
 GUEST=db1
 . lib/vesper.sh
 . lib/groups.sh
@@ -27,12 +29,26 @@ trap clean_up EXIT
 ready() { vesper domains --json | grep '"domain":"db1"' | grep -q '"state":"ready"'; }
 boot_id() { vesper domains --json | grep '"domain":"db1"' | grep -o '"boot_id":"[^"]*"'; }
 booted_again() { ready && [[ $(boot_id) != "$1" ]]; }
-said() { grep -q "$1" "$VESPER_WORK/log"; }
+said() { grep -qE "$1" "$VESPER_WORK/log"; }
+# The cluster's own monitor may see that QEMU is gone, too. If the guest runs again by then,
+# this new boot is not failed.
+failed_for() { # RULE
+	said "^$1: db1: fail( FAILED)?: (resource 'db1' failed on node1|the guest has (booted|been started))"
+}
+is_there() { # MODULE...
+	local list module
+	list=$(vesper list db1 --json) || return 1
+	for module; do grep -q "\"module\":\"$module\".*\"state\":\"live\"" <<<"$list" || return 1; done
+}
+make_service() {
+	guest_exec db1 'printf "#!/bin/sh\nwhile :; do sleep 1; done\n" >/tmp/nginx; chmod +x /tmp/nginx'
+}
 
 libvirt_setup
 virsh create /etc/vesper/db1.xml || fail "libvirt does not start the guest"
 expect_eq "the user that QEMU runs as" "$(stat -c %U /proc/"$(cat /run/vesper/db1/pid)")" libvirt-qemu
 vesper keep add db1 panic || fail "keep add"
+vesper keep add db1 process points=exit,exec || fail "keep add"
 vesper keep run 2>>"$VESPER_WORK/log" &
 KEEPER=$!
 expect_status 0 vesper-ha check
@@ -45,12 +61,11 @@ wait_for 150 "the guest" ready
 first=$(boot_id)
 cibadmin --modify --allow-create --scope configuration --xml-file "$INSTALLED/cluster.xml" ||
 	fail "the cluster does not take the example"
-crm_resource --resource db1 --meta --set-parameter migration-threshold --parameter-value 5 ||
+crm_resource --resource db1 --meta --set-parameter migration-threshold --parameter-value 20 ||
 	fail "cannot set the threshold"
 runs() { [[ $(crm_resource --resource db1 --locate --quiet 2>/dev/null) == node1 ]]; }
 wait_for 60 "the resource" runs
-probes_there() { vesper list db1 --json | grep -q '"module":"panic".*"state":"live"'; }
-wait_for 60 "the probes" probes_there
+wait_for 60 "the probes" is_there panic process
 expect_eq "the boot" "$(boot_id)" "$first"
 vesper domains
 
@@ -70,27 +85,63 @@ vesper heartbeat db1 --threshold 2s >/dev/null
 expect_eq "failures" "$(fail_count db1)" 0
 said "db1/guest" && fail "a finding: $(cat "$VESPER_WORK/log")"
 
-# A panic: QEMU and so libvirt's domain go on.
-guest_exec db1 "(sleep 0.5; echo c >/proc/sysrq-trigger) &" || fail "the guest does not hear"
-wait_for 180 "the guest's next boot" booted_again "$first"
-# The cluster's own monitor may see that QEMU is gone, too. If the guest runs again by then,
-# this new boot is not failed.
-done_so() { grep -qE "fail( FAILED)? after .*: (resource 'db1' failed on node1|the guest has (booted|been started))" <<<"$(vesper-ha explain db1)"; }
-wait_for 60 "what was done about it" done_so
-vesper-ha explain db1
+# The cluster stops it: its power button is pressed. Here the test does what a guest's init
+# would, whose services do not all end by themselves.
+make_service
+role() { crm_resource --resource db1 --meta --set-parameter target-role --parameter-value "$1"; }
+role Stopped || fail "the cluster does not take the order"
+wait_for 60 "the button" said '^guest is told to power off: db1/guest: powerdown'
+# shellcheck disable=SC2016 # the guest's shell is to expand it
+guest_exec db1 '
+	printf "#!/bin/sh\nsleep 1\nkill -KILL \$(pidof nginx)\nsleep 1\npoweroff -f\n" >/tmp/poweroff
+	chmod +x /tmp/poweroff
+	/tmp/nginx >/dev/null 2>&1 &
+	/tmp/poweroff >/dev/null 2>&1 &'
+wait_for 60 "a service to end and nothing to be done" said \
+	'^service killed by a signal: db1/process: exit.*; nothing is done: the guest is shutting down'
+stopped() { ! runs && [[ $(virsh domstate db1 2>&1) != running ]]; }
+wait_for 60 "the guest's end" stopped
+role Started || fail "the cluster does not take the order"
+wait_for 150 "the guest's next boot" booted_again "$first"
+wait_for 60 "the probes" is_there panic process
+expect_eq "failures" "$(fail_count db1)" 0
+! said '^[^:]*: db1: (fail|destroy)' || fail "an orderly end is acted on"
+
+# It hangs, for longer than anybody waits.
+second=$(boot_id)
+vesper load db1 "$FAULT" || fail "cannot load $FAULT"
+fault hang 200000
+wait_for 60 "the finding" said '^guest hangs: db1/guest: hung'
+wait_for 180 "the guest's next boot" booted_again "$second"
+wait_for 60 "what was done about it" failed_for "guest hangs"
 expect_match "failures" "$(fail_count db1)" '^[12]$'
+crm_resource --wait --timeout 120 || fail "the cluster does not come to rest"
+wait_for 120 "the probes" is_there panic process
+
+# A panic: QEMU and so libvirt's domain go on.
+third=$(boot_id)
+guest_exec db1 "(sleep 0.5; echo c >/proc/sysrq-trigger) &" || fail "the guest does not hear"
+wait_for 180 "the guest's next boot" booted_again "$third"
+wait_for 60 "what was done about it" failed_for "kernel panic"
+vesper-ha explain db1
+expect_match "failures" "$(fail_count db1)" '^[234]$'
 # It may have been started twice: when QEMU was gone, and when it was failed.
 crm_resource --wait --timeout 120 || fail "the cluster does not come to rest"
 expect_eq "libvirt's word" "$(virsh domstate db1)" running
-wait_for 120 "the guest" ready
+wait_for 120 "the probes" is_there panic process
 
-# The report is lost: no daemon runs. The monitor of VirtualDomain finds the mark.
-second=$(boot_id)
+# The report is lost: the daemon does not reach the cluster, whose sockets are in another
+# network namespace. The monitor of VirtualDomain finds the mark.
 kill -TERM "$HA"
 wait "$HA"
-cat >/run/vesper-ha/db1.latch <<MARK
-{"boot_id":"${second:11:36}","rule":"made up","cause":"for the monitor","time_ns":0}
-MARK
+crm_attribute --name maintenance-mode --update true || fail "maintenance"
+sed -i 's/^patience = "2m"/patience = "5s"/' /etc/vesper/ha.toml
+unshare --net vesper-ha run 2>>"$VESPER_WORK/log" &
+HA=$!
+kill_service db1 nginx
+wait_for 90 "the end of its patience" said \
+	'^service killed by a signal: db1: fail FAILED: .*; given up'
+crm_attribute --name maintenance-mode --delete
 # Pacemaker cuts reasons short.
-reported() { crm_mon --one-shot --output-as=xml | grep -q 'exitreason=.*made up'; }
+reported() { crm_mon --one-shot --output-as=xml | grep -q 'exitreason=.*service killed by a signal'; }
 wait_for 90 "the monitor's failure" reported
