@@ -42,7 +42,8 @@ use kernel::{
 };
 
 global_lock! {
-    // SAFETY: Initialised by `publish`, which module init calls before anything can be exported.
+    // SAFETY: Initialised by `publish`, which module init calls before anything can fail behind
+    // which `withdraw` is called, and before another module can call what is exported.
     unsafe(uninit) static HOST: Mutex<Option<Arc<Host>>> = None;
 }
 

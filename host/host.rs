@@ -320,6 +320,9 @@ impl Host {
     /// Lets go of everything. No file is open and no VMM attached: the module is being removed.
     pub(crate) fn shut_down(&self) {
         let domains = core::mem::take(&mut *self.domains.lock());
+        // What was reaped may still be on its way out: a worker that finds no buffer left of a
+        // domain removes the directory, in which those that are taken out below have their files.
+        self.queue.drain();
         for domain in domains.iter() {
             if domain.is_kept() {
                 pr_warn!(

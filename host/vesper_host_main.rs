@@ -136,8 +136,8 @@ impl kernel::Module for VesperHost {
                 pr_err!("heartbeat_threshold_ms, heartbeat_period_ms: out of range\n")
             })?,
         })?);
-        let watcher = Watcher::start(host.0.clone())?;
         carrier::publish(host.0.clone());
+        let watcher = Watcher::start(host.0.clone())?;
         // Files can be opened when nothing can fail any more.
         let attach = KBox::pin_init(
             Device::register(c"vesper-attach", host.0.clone(), false),
