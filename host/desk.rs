@@ -347,11 +347,12 @@ impl Desk {
             }
             return done.map(Some);
         }
-        let Some(piece) = inner.loader.next_piece() else {
+        let Some(piece) = inner.loader.take_piece() else {
             return Ok(None);
         };
         drop(inner);
-        let done = put(out, VESPER_EVENT_LOADER, 0, piece.head(), piece.body())?;
+        let done = put(out, VESPER_EVENT_LOADER, 0, piece.head(), piece.body());
+        let done = done.inspect_err(|_| self.lock().loader.unsent(&piece))?;
         let gone = self.lock().loader.sent(&piece);
         if let Some((module, unload)) = gone {
             let step = if unload { c"C3" } else { c"A3" };

@@ -128,12 +128,16 @@ pub(crate) struct Loader {
     flushed: bool,
     /// How often a driver went away, or was not listened to any more.
     gone: u64,
+    /// The request of which the first message has been taken out, and may have reached the VMM.
+    leaving: Option<u32>,
 }
 
 /// One message for the guest: a head, and for a part of an image its bytes.
 pub(crate) struct Piece {
     kind: Kind,
     id: u32,
+    /// How often a driver had gone away when it was taken out.
+    gone: u64,
     head: [u8; MAX_HEAD],
     head_len: usize,
     body: Option<(Arc<Image>, usize, usize)>,
@@ -157,10 +161,16 @@ impl Piece {
         Self {
             kind,
             id,
+            gone: 0,
             head,
             head_len,
             body: None,
         }
+    }
+
+    /// Says whether it is the first of a request.
+    fn is_first(&self) -> bool {
+        matches!(self.kind, Kind::Announce | Kind::Unload | Kind::Share)
     }
 
     /// First part of the message.
@@ -193,6 +203,7 @@ impl Loader {
             flush: false,
             flushed: false,
             gone: 0,
+            leaving: None,
         }
     }
 
@@ -296,8 +307,16 @@ impl Loader {
         self.requests.iter().any(has_more)
     }
 
-    /// The next message, which counts as given out only after [`Loader::sent`].
-    pub(crate) fn next_piece(&self) -> Option<Piece> {
+    /// Takes the next message out. It counts as given out only after [`Loader::sent`];
+    /// [`Loader::unsent`] if it could not be.
+    pub(crate) fn take_piece(&mut self) -> Option<Piece> {
+        let mut piece = self.next_piece()?;
+        piece.gone = self.gone;
+        self.leaving = piece.is_first().then_some(piece.id);
+        Some(piece)
+    }
+
+    fn next_piece(&self) -> Option<Piece> {
         if self.credits == 0 {
             return None;
         }
@@ -342,6 +361,11 @@ impl Loader {
     /// The message has reached the VMM. If that was the last of a request, returns its module and
     /// whether that is to be unloaded.
     pub(crate) fn sent(&mut self, piece: &Piece) -> Option<([u8; NAME_LEN], bool)> {
+        self.leaving = None;
+        // Its driver went away meanwhile: the credits are those of the next.
+        if piece.gone != self.gone {
+            return None;
+        }
         self.credits = self.credits.saturating_sub(1);
         self.flushed = piece.kind == Kind::Flush;
         if self.flushed {
@@ -372,6 +396,27 @@ impl Loader {
         request.forget_image();
         let unload = request.is_unload()?;
         (before != Stage::Sent).then_some((request.module, unload))
+    }
+
+    /// The message has not reached the VMM.
+    pub(crate) fn unsent(&mut self, piece: &Piece) {
+        self.leaving = None;
+        let Some(at) = self.requests.iter().position(|r| r.id == piece.id) else {
+            return;
+        };
+        // Abandoned meanwhile, in case that it had.
+        if piece.is_first() && self.requests[at].orphan {
+            self.cancels.retain(|&mut id| id != piece.id);
+            self.withdraw(at);
+        }
+    }
+
+    /// Forgets a request of which nothing has left.
+    fn withdraw(&mut self, at: usize) {
+        if let Ok(request) = self.requests.remove(at) {
+            let unload = request.is_unload() == Some(true);
+            self.modules.withdrawn(request.id, unload);
+        }
     }
 
     /// The guest's answer to request `id`. Returns the module and whether it was to be unloaded, if
@@ -432,14 +477,11 @@ impl Loader {
         let Some(at) = self.requests.iter().position(|r| r.id == id) else {
             return;
         };
+        let leaving = self.leaving == Some(id);
         let request = &mut self.requests[at];
         match request.stage {
-            Stage::Waiting => {
-                let unload = request.is_unload() == Some(true);
-                let _ = self.requests.remove(at);
-                self.modules.withdrawn(id, unload);
-            }
-            Stage::Sending(_) | Stage::Sent => {
+            Stage::Waiting if !leaving => self.withdraw(at),
+            Stage::Waiting | Stage::Sending(_) | Stage::Sent => {
                 request.orphan = true;
                 request.stage = Stage::Sent;
                 request.forget_image();

@@ -92,6 +92,7 @@ int test_ctf_tail(void);
 int test_load(void);
 int test_load_abandoned(void);
 int test_load_late(void);
+int test_load_leaving(void);
 int test_violations(void);
 int test_lists(void);
 int test_signal(void);

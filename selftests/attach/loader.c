@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -240,6 +241,83 @@ int test_load_late(void)
 	pthread_join(r.thread, NULL);
 	CHECK_EQ(r.err, EPIPE);
 	teardown(&s);
+	return KSFT_PASS;
+}
+
+/* Takes the next event, when there is one, to @mem, at which it may have to wait. */
+struct taker {
+	struct vmm *vmm;
+	void *mem;
+	ssize_t got;
+	int err;
+	pthread_t thread;
+};
+
+static void *taker_thread(void *arg)
+{
+	struct taker *t = arg;
+
+	poll_fd(t->vmm->fd, 20000);
+	t->got = read(t->vmm->fd, t->mem, PAGE);
+	t->err = errno;
+	return NULL;
+}
+
+/* Requests that are given up while the VMM is taking the first message of them. */
+int test_load_leaving(void)
+{
+	__u8 image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
+	struct vesper_module modules[4];
+	struct virtio_vesper_hdr hdr;
+	struct vesper_event event;
+	struct taker taker;
+	struct request r;
+	struct trap trap;
+	struct vmm vmm;
+	int ret;
+
+	ret = trap_init(&trap);
+	if (ret)
+		return ret;
+	CHECK(!vmm_open(&vmm, DOMAIN));
+	CHECK_EQ(vmm_hello(&vmm, 1), 0);
+	CHECK(!vmm_post(&vmm, 10, 4096));
+	taker = (struct taker){ .vmm = &vmm, .mem = trap.mem };
+	pthread_create(&taker.thread, NULL, taker_thread, &taker);
+	start_load(&r, "mod", image, sizeof(image), "", 3000);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, ETIMEDOUT);
+	/* For all that is known the guest gets it. */
+	CHECK_EQ(list_modules(modules, 4), 1);
+	CHECK_EQ(modules[0].state, VESPER_MODULE_LOADING);
+	CHECK(!trap_release(&trap));
+	pthread_join(taker.thread, NULL);
+	CHECK(taker.got > (ssize_t)(sizeof(event) + sizeof(hdr)));
+	memcpy(&hdr, trap.mem + sizeof(event), sizeof(hdr));
+	CHECK_EQ(hdr.type, VIRTIO_VESPER_L_LOAD);
+	CHECK_EQ(loader_message(&vmm, VIRTIO_VESPER_L_CANCEL, msg, sizeof(msg),
+				NULL), hdr.id);
+	CHECK_EQ(vmm_result(&vmm, hdr.id, ECANCELED, VIRTIO_VESPER_STAGE_KERNEL,
+			    "", ""), 0);
+	CHECK_EQ(list_modules(modules, 4), 0);
+	close(trap.uffd);
+
+	/* The VMM did not get it: it is as if it had never been. */
+	CHECK(!trap_init(&trap));
+	taker = (struct taker){ .vmm = &vmm, .mem = trap.mem };
+	pthread_create(&taker.thread, NULL, taker_thread, &taker);
+	start_load(&r, "mod", image, sizeof(image), "", 3000);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, ETIMEDOUT);
+	munmap(trap.mem, PAGE);
+	close(trap.uffd);
+	pthread_join(taker.thread, NULL);
+	CHECK_EQ(taker.got, -1);
+	CHECK_EQ(taker.err, EFAULT);
+	CHECK_EQ(list_modules(modules, 4), 0);
+	CHECK_ERR(vmm_event(&vmm, &event, msg, sizeof(msg), 100), ETIME);
+	vmm_close(&vmm);
+	CHECK(gone(DEBUGFS "/" DOMAIN));
 	return KSFT_PASS;
 }
 

@@ -32,6 +32,7 @@ static const struct ktap_test tests[] = {
 	{ "load", test_load },
 	{ "load_abandoned", test_load_abandoned },
 	{ "load_late", test_load_late },
+	{ "load_leaving", test_load_leaving },
 	{ "violations", test_violations },
 	{ "lists", test_lists },
 	{ "signal", test_signal },
