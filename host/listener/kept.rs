@@ -41,20 +41,30 @@ impl Tally {
     }
 }
 
+/// Bytes that a page of a buffer's shape takes, copied or not: in the list of pages, in the page
+/// tables of the mapping, and at most as much in relay's padding.
+const PER_PAGE: usize = 3 * size_of::<usize>();
+
+/// Pages that a copy takes beside those: the blank one, and what its files do.
+const BESIDE: usize = 3;
+
 /// Memory of the shape of a buffer in which only some sub-buffers have pages of their own; all
 /// others show one page of zeros.
 pub(crate) struct Kept {
     // Before the pages that it maps.
     map: Map,
-    pages: KVVec<OwnPage>,
+    _pages: KVVec<OwnPage>,
     _blank: OwnPage,
+    /// Pages it takes.
+    taken: usize,
     tally: Arc<Tally>,
 }
 
 impl Kept {
     /// Allocates room for `count` sub-buffers from number `first` on, or for fewer if `partial`.
     /// Returns also the pages in the order of the buffer and for how many sub-buffers there is
-    /// room. Counted in `tally`, and not accounted to the VMM, whose own limit must not decide what of its trace survives.
+    /// room. Counted in `tally`, and not accounted to the VMM, whose own limit must not decide what
+    /// of its trace survives.
     /// `ENOMEM` before the OOM killer would have to find the pages.
     pub(crate) fn new(
         geometry: Geometry,
@@ -99,12 +109,18 @@ impl Kept {
             }
         }
         let map = Map::new(&list)?;
-        tally.0.fetch_add(pages.len(), Relaxed);
+        let shape = geometry.pages().saturating_mul(PER_PAGE);
+        let taken = pages
+            .len()
+            .saturating_add(shape.div_ceil(PAGE_SIZE))
+            .saturating_add(BESIDE);
+        tally.0.fetch_add(taken, Relaxed);
         Ok((
             Self {
                 map,
-                pages,
+                _pages: pages,
                 _blank: blank,
+                taken,
                 tally: tally.clone(),
             },
             list,
@@ -122,14 +138,14 @@ impl Kept {
         self.map.start()
     }
 
-    /// Bytes it takes.
+    /// Bytes it takes, what it takes to keep it included.
     pub(crate) fn bytes(&self) -> usize {
-        self.pages.len().wrapping_mul(PAGE_SIZE)
+        self.taken.wrapping_mul(PAGE_SIZE)
     }
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        self.tally.0.fetch_sub(self.pages.len(), Relaxed);
+        self.tally.0.fetch_sub(self.taken, Relaxed);
     }
 }

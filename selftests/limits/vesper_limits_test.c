@@ -16,8 +16,8 @@
 
 #define MAX_DOMAINS	3
 #define MAX_CHANNELS	2
-#define MAX_PAGES	16	/* of a buffer */
-#define MAX_LENT	40	/* pages */
+#define MAX_PAGES	12	/* of a buffer */
+#define MAX_LENT	32	/* pages */
 #define MAX_REQUESTS	2
 #define MAX_DEAD	2
 #define MAX_KEPT	1048576	/* bytes, of a domain */
@@ -337,7 +337,8 @@ static int test_dead(void)
 }
 
 #define KEPT_EACH	(MAX_PAGES * PAGE)
-#define KEPT_FIT	(MAX_KEPT / KEPT_EACH)
+#define KEPT_TAKES	(KEPT_EACH + 4 * PAGE)	/* with what it takes to keep it */
+#define KEPT_FIT	(MAX_KEPT / KEPT_TAKES)
 #define KEPT_MORE	2	/* as many as can be lent at a time */
 #define RECORD		128
 #define PER_BUFFER	(KEPT_EACH / RECORD)
@@ -462,8 +463,8 @@ static int test_kept_total(void)
 	CHECK_EQ(vmm_hello(&more, 1), 0);
 	if (leave(&more, 0, 1))
 		return KSFT_FAIL;
-	if (kept_become(half, half + quarter - KEPT_EACH, half + quarter,
-			KEPT_EACH))
+	if (kept_become(half, half + quarter - KEPT_TAKES, half + quarter,
+			KEPT_TAKES))
 		return KSFT_FAIL;
 	vmm_close(&living);
 	vmm_close(&more);

@@ -9,7 +9,7 @@
 guest_stop_all
 wait_for 20 "the host module to be removed" rmmod vesper_host
 trap 'rmmod vesper_host; host_setup' EXIT
-insmod "$HOST_TOP/host/vesper_host.ko" max_domains=3 max_channels=2 max_buffer_pages=16 \
-	max_lent_pages=40 max_requests=2 max_dead=2 max_kept_mib=1 \
+insmod "$HOST_TOP/host/vesper_host.ko" max_domains=3 max_channels=2 max_buffer_pages=12 \
+	max_lent_pages=32 max_requests=2 max_dead=2 max_kept_mib=1 \
 	max_kept_total_mib=2 || fail "insmod"
 limits/vesper_limits_test || fail "limits"
