@@ -394,6 +394,16 @@ impl Buffer {
         }
     }
 
+    /// Where what can be read ends: before that for which there was no memory, also while readers
+    /// have yet to be switched over.
+    pub(super) fn end(&self, source: &Source) -> u64 {
+        let produced = self.relay.produced();
+        match source.cut {
+            Some(cut) if !source.ended => produced.min(cut.max(self.relay.consumed())),
+            _ => produced,
+        }
+    }
+
     /// Says whether all is read and no more will come.
     pub(super) fn drained(&self, source: &Source) -> bool {
         source.ended && source.staged == 0 && self.relay.consumed() == self.relay.produced()
@@ -436,11 +446,11 @@ impl Buffer {
     /// What the control node tells of it.
     pub(crate) fn facts(&self) -> bindings::vesper_buffer {
         let geometry = self.spec.geometry;
-        let (lost, lapped, staged) = {
+        let (lost, lapped, staged, produced) = {
             let source = self.source.lock();
-            (source.lost, source.lapped, source.staged)
+            (source.lost, source.lapped, source.staged, self.end(&source))
         };
-        let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
+        let consumed = self.relay.consumed();
         let mut unread = staged as u64;
         // At most one lap: `produced` was checked when it was taken over.
         for number in consumed..produced.min(consumed.wrapping_add(geometry.n_subbufs() as u64)) {
@@ -469,7 +479,7 @@ impl Buffer {
     pub(super) fn position(&self) -> bindings::vesper_position {
         let geometry = self.spec.geometry;
         let source = self.source.lock();
-        let (consumed, produced) = (self.relay.consumed(), self.relay.produced());
+        let (consumed, produced) = (self.relay.consumed(), self.end(&source));
         let padding = match consumed == produced {
             true => 0,
             false => self.relay.padding(geometry.slot(consumed)) as u32,
@@ -565,8 +575,11 @@ impl Owner for Buffer {
         Ok(done)
     }
 
-    fn poll(this: ArcBorrow<'_, Self>) -> bool {
+    fn look(this: ArcBorrow<'_, Self>) {
         let _ = this.sync();
+    }
+
+    fn has_more(this: ArcBorrow<'_, Self>) -> bool {
         this.source.lock().staged != 0
     }
 

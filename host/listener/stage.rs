@@ -109,7 +109,7 @@ impl Buffer {
                 Ok(false) => {}
                 Err(violation) => self.domain.violated(violation),
             }
-            let (number, end) = (self.relay.consumed(), self.relay.produced());
+            let (number, end) = (self.relay.consumed(), self.end(source));
             if number == end || source.without {
                 return Ok(None);
             }

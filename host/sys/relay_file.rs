@@ -57,8 +57,11 @@ pub(crate) trait Owner: Send + Sync + Sized + 'static {
     /// Reads up to `len` bytes through `file`.
     fn read(this: ArcBorrow<'_, Self>, file: &mut Reader, len: usize) -> Result<usize>;
 
-    /// Called before poll looks. Returns whether there is something that relay does not know of.
-    fn poll(this: ArcBorrow<'_, Self>) -> bool;
+    /// Called before poll looks.
+    fn look(this: ArcBorrow<'_, Self>);
+
+    /// Says whether there is something that relay does not know of. Called when poll has looked.
+    fn has_more(this: ArcBorrow<'_, Self>) -> bool;
 
     /// Serves an ioctl.
     fn ioctl(this: ArcBorrow<'_, Self>, cmd: u32, arg: usize) -> Result<isize>;
@@ -216,10 +219,12 @@ impl<T: Owner> Vtable<T> {
             return 0;
         };
         // SAFETY: By the requirement of this function.
-        let more = T::poll(unsafe { Self::owner_of_file(file) });
+        let owner = unsafe { Self::owner_of_file(file) };
+        T::look(owner);
         // SAFETY: Opened by relay's open.
         let found = unsafe { poll(file, table) };
-        match more {
+        // Behind the registration: who takes the last sub-buffer out in between is seen here.
+        match T::has_more(owner) {
             true => found | EPOLLIN | EPOLLRDNORM,
             false => found,
         }
