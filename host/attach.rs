@@ -89,8 +89,8 @@ pub(crate) struct Attachment {
     attaching: Mutex<()>,
     domain: SetOnce<Arc<Domain>>,
     /// Watches the process whose memory is lent: a descriptor that another one has, too, hides its
-    /// death. The first that lends is the VMM. What others lend, if they do, stays pinned and
-    /// accounted to them, dead or alive, until the domain gives it back or ends.
+    /// death. The first that lends is the VMM. Others may not: what they lend would stay pinned
+    /// when they are gone, and be nobody's.
     watch: SetOnce<MmWatch<Domain>>,
 }
 
@@ -195,6 +195,9 @@ impl Attachment {
             // Of two who come here at once, one is enough.
             self.watch.populate(MmWatch::current(domain.clone())?);
         }
+        if !self.watch.as_ref().is_some_and(MmWatch::is_of_current) {
+            return Err(EPERM);
+        }
         let pages = segments
             .iter()
             .fold(0usize, |sum, s| sum.saturating_add(s.pages()));
@@ -222,7 +225,10 @@ impl Attachment {
             bindings::VESPER_NOTICE_RESET => domain.reset(),
             bindings::VESPER_NOTICE_RUN_STATE => match it.value {
                 bindings::VESPER_RUN_RUNNING..=bindings::VESPER_RUN_FAILED => {
-                    domain.note(|info| info.run_state = it.value);
+                    // Who says the same again wakes nobody.
+                    if domain.with_info(|info| info.run_state) != it.value {
+                        domain.note(|info| info.run_state = it.value);
+                    }
                 }
                 _ => return Err(EINVAL),
             },
@@ -255,7 +261,7 @@ impl Attachment {
             pids.push(Pid::find(reader.read::<i32>()?).ok(), GFP_KERNEL_ACCOUNT)?;
         }
         let mut old = pids;
-        domain.note(|info| core::mem::swap(&mut info.vcpus, &mut old));
+        domain.note_unlisted(|info| core::mem::swap(&mut info.vcpus, &mut old));
         drop(old);
         Ok(())
     }

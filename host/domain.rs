@@ -212,8 +212,13 @@ impl Domain {
 
     /// Notes what the VMM says of itself.
     pub(crate) fn note(&self, change: impl FnOnce(&mut Info)) {
-        change(&mut self.info.lock());
+        self.note_unlisted(change);
         self.changed();
+    }
+
+    /// The same for what is not listed.
+    pub(crate) fn note_unlisted(&self, change: impl FnOnce(&mut Info)) {
+        change(&mut self.info.lock());
     }
 
     /// Something that is listed of it has changed. Can be called under any lock.

@@ -304,6 +304,12 @@ struct vesper_mm_watch *vesper_helper_watch_mm(void (*gone)(void *data),
 	return watch;
 }
 
+/* The address space stays what it is for as long as it is watched, dead or alive. */
+bool vesper_helper_watches_current(const struct vesper_mm_watch *watch)
+{
+	return watch->notifier.mm == current->mm;
+}
+
 /* When this returns, @gone is not running and will not be called any more. */
 void vesper_helper_unwatch_mm(struct vesper_mm_watch *watch)
 {

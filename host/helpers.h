@@ -69,6 +69,7 @@ struct vesper_mm_watch;
 
 struct vesper_mm_watch *vesper_helper_watch_mm(void (*gone)(void *data),
 					       void *data);
+bool vesper_helper_watches_current(const struct vesper_mm_watch *watch);
 void vesper_helper_unwatch_mm(struct vesper_mm_watch *watch);
 
 enum vesper_trace_buffer {

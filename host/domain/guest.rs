@@ -67,9 +67,14 @@ impl Domain {
             bindings::VIRTIO_VESPER_VQ_CONTROL => {
                 let (result, value) = match message::control(&head, bytes) {
                     Ok(message) => {
+                        // The directory shows those.
+                        let is_listed = !matches!(message, Control::Metadata { .. });
                         let result = self.control(head.id, message);
-                        // Whatever it was: most of them change something that is listed.
-                        self.changed();
+                        // A guest that asks for what is not there wakes nobody by that.
+                        let is_nothing = matches!(result, Err((err, _)) if err == ENOENT);
+                        if is_listed && !is_nothing {
+                            self.changed();
+                        }
                         match result {
                             Ok(value) => (Ok(()), value),
                             Err((err, value)) => (Err(err), value),

@@ -61,6 +61,14 @@ impl<T: Gone> MmWatch<T> {
     }
 }
 
+impl<T> MmWatch<T> {
+    /// Says whether that is the calling process.
+    pub(crate) fn is_of_current(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::vesper_helper_watches_current(self.watch.as_ptr()) }
+    }
+}
+
 impl<T> Drop for MmWatch<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, and dropped once.

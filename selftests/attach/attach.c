@@ -162,6 +162,12 @@ int test_open_refusals(void)
 	return KSFT_PASS;
 }
 
+static int lend_as_another(struct setup *s, struct vesper_segment *seg)
+{
+	CHECK_ERR(vmm_lend(&s->vmm, 1, s->channel, 0, 5, 1, seg, 1), EPERM);
+	return KSFT_PASS;
+}
+
 int test_lend(void)
 {
 	struct vesper_segment seg, many[2];
@@ -170,7 +176,8 @@ int test_lend(void)
 	__u32 id;
 	FILE *f;
 	char *file;
-	int fd;
+	int fd, status;
+	pid_t pid;
 
 	if (setup(&s))
 		return KSFT_FAIL;
@@ -199,6 +206,14 @@ int test_lend(void)
 	CHECK_ERR(vmm_lend(&s.vmm, 1, s.channel, 0, 0, 1, &seg, 1), EFAULT);
 	seg.addr = 0xffffffff80000000;
 	CHECK_ERR(vmm_lend(&s.vmm, 1, s.channel, 0, 0, 1, &seg, 1), EFAULT);
+	/* Another process, which has the descriptor, too. */
+	seg.addr = (uintptr_t)s.ring.data;
+	pid = fork();
+	CHECK(pid >= 0);
+	if (!pid)
+		_exit(lend_as_another(&s, &seg));
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
 	/* Fragments in any order, none twice. */
 	seg.addr = (uintptr_t)s.ring.data;
 	CHECK(!vmm_lend(&s.vmm, 1, s.channel, 0, 5, 1, &seg, 1));
