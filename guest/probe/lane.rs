@@ -203,6 +203,9 @@ impl Lane {
         let (waiting, produced) = (writer.waiting(), writer.produced());
         drop(access);
         if done {
+            if self.is_held_up() {
+                self.move_on();
+            }
             self.notify(produced, self.urgent.xchg(false, Relaxed));
         }
         !waiting
@@ -352,6 +355,9 @@ impl Lane {
                     this.urgent.store(true, Relaxed);
                     if this.switch(writer, Switch::IfFree) {
                         this.want_notify.store(true, Relaxed);
+                        if this.is_held_up() {
+                            this.move_on();
+                        }
                     } else if !this.hurried.xchg(true, Relaxed) {
                         this.want_timer.store(true, Relaxed);
                     }

@@ -38,7 +38,7 @@ pub(crate) enum Refused {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Switch {
     /// Only if the next sub-buffer is free. If it is not, closing this one would gain nothing but
-    /// drops: the host has a full lap to read first.
+    /// drops, or cost the oldest one: the host has a full lap to read first.
     IfFree,
     /// In any case.
     Always,

@@ -418,7 +418,8 @@ impl Buffer {
         if let Some(lent) = source.lent.as_ref().filter(|_| source.live) {
             lent.index().set_consumed(consumed);
             // With the last of the lap: as long as there is more, its reader has no need to wait.
-            if is_full && consumed == produced && !self.spec.overwrites() {
+            if is_full && consumed == produced && self.spec.flags & VIRTIO_VESPER_CHAN_FOREIGN == 0
+            {
                 made_room = self.tail(lent, consumed, produced).is_some();
             }
             source.full = is_full && consumed != produced;
