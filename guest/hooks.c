@@ -12,11 +12,13 @@
 #include <linux/ftrace_regs.h>
 #include <linux/kallsyms.h>
 #include <linux/kprobes.h>
+#include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/ptrace.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
+#include <linux/vmalloc.h>
 
 #include <vesper/probe.h>
 
@@ -31,6 +33,13 @@ struct vesper_function {
 	vesper_handler_t handler;
 	vesper_handler_t exit;
 	void *data;
+	u64 generation;
+};
+
+/* What the entry of a call leaves for its return. */
+struct vesper_entry {
+	u64 generation;	/* of the function that was attached then */
+	u64 state[VESPER_REGS_STATE];
 };
 
 /* Nothing is allocated and no lock is taken: any context will do. */
@@ -72,29 +81,37 @@ NOKPROBE_SYMBOL(kprobe_hit);
 
 static int fprobe_entered(struct fprobe *fp, unsigned long ip,
 			  unsigned long caller, struct ftrace_regs *fregs,
-			  void *state)
+			  void *data)
 {
 	struct vesper_function *function =
 		container_of(fp, struct vesper_function, fp);
+	struct vesper_entry *entry = data;
 
-	if (state)
-		memset(state, 0, sizeof_field(struct vesper_regs, state));
+	if (entry) {
+		memset(entry, 0, sizeof(*entry));
+		entry->generation = function->generation;
+	}
 	if (function->handler)
 		call(function->handler, function->data,
-		     &arch_ftrace_regs(fregs)->regs, ip, caller, true, state);
+		     &arch_ftrace_regs(fregs)->regs, ip, caller, true,
+		     entry ? entry->state : NULL);
 	return 0;
 }
 NOKPROBE_SYMBOL(fprobe_entered);
 
 static void fprobe_left(struct fprobe *fp, unsigned long ip,
 			unsigned long caller, struct ftrace_regs *fregs,
-			void *state)
+			void *data)
 {
 	struct vesper_function *function =
 		container_of(fp, struct vesper_function, fp);
+	struct vesper_entry *entry = data;
 
+	/* A call that began under another one, which was at this address before. */
+	if (!entry || entry->generation != function->generation)
+		return;
 	call(function->exit, function->data, &arch_ftrace_regs(fregs)->regs, ip,
-	     caller, false, state);
+	     caller, false, entry->state);
 }
 NOKPROBE_SYMBOL(fprobe_left);
 
@@ -156,12 +173,31 @@ bool vesper_helper_module_of(const char *name, char *module)
 	return true;
 }
 
+/*
+ * A call that has been entered keeps the address of the fprobe until it returns,
+ * however long after the fprobe is gone; when it does, the exit handler of whatever
+ * fprobe is registered at that address is called, without a look whether it has
+ * one. So those with an exit handler are in memory of another kind than all other
+ * fprobes, and tell each other's calls apart.
+ */
+static struct vesper_function *fprobe_alloc(bool exit)
+{
+	struct vesper_function *function;
+
+	if (!exit)
+		return kzalloc_obj(*function);
+	function = vzalloc(sizeof(*function));
+	if (function)
+		function->generation = ktime_get_ns();
+	return function;
+}
+
 struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 						    vesper_handler_t handler,
 						    vesper_handler_t exit,
 						    void *data)
 {
-	struct vesper_function *function = kzalloc_obj(*function);
+	struct vesper_function *function = fprobe_alloc(exit);
 	unsigned long address;
 	int err;
 
@@ -173,8 +209,7 @@ struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 	function->fp.entry_handler = fprobe_entered;
 	if (exit) {
 		function->fp.exit_handler = fprobe_left;
-		function->fp.entry_data_size =
-			sizeof_field(struct vesper_regs, state);
+		function->fp.entry_data_size = sizeof(struct vesper_entry);
 	}
 	if (strchr(name, ':')) {
 		/* fprobe takes a name for that of any module. */
@@ -184,17 +219,17 @@ struct vesper_function *vesper_helper_fprobe_attach(const char *name,
 		err = register_fprobe_syms(&function->fp, &name, 1);
 	}
 	if (err) {
-		kfree(function);
+		kvfree(function);
 		return ERR_PTR(err);
 	}
 	return function;
 }
 
-/* Waits until no CPU is in the handlers. */
+/* Waits until no CPU is in the handlers; not for calls that have yet to return. */
 void vesper_helper_fprobe_detach(struct vesper_function *function)
 {
 	unregister_fprobe(&function->fp);
-	kfree(function);
+	kvfree(function);
 }
 
 /* What the notifier of tracepoints in modules passes. */

@@ -62,6 +62,16 @@ expect_match "the arguments at entry" "$long" 'ret=0 ns=[0-9]+ rqtp=(29|30)[0-9]
 expect_match "the stack, which begins with the caller" "$long" $'return: [^\n]* caller=([^ +]+)[^\n]*\n    '
 expect_match "its first entry" "$long" $'\n    '"${BASH_REMATCH[1]}"
 
+# A call that is still in the function when the probe goes, and returns under the next one, is
+# none of that one's.
+vesper load "$GUEST" any at=hrtimer_nanosleep returns=1 comm=sleep || fail "a long call"
+guest_exec "$GUEST" "sh -c 'sleep 5; touch /tmp/slept' >/dev/null 2>&1 & sleep 0.5"
+expect_eq "its entry" "$(recorded | grep -c ' entry: ')" 2
+vesper load "$GUEST" any at=hrtimer_nanosleep returns=1 comm=sleep || fail "the next one"
+slept() { guest_exec "$GUEST" "rm /tmp/slept" 2>/dev/null; }
+wait_for 30 "its return" slept
+expect_eq "calls of the one before" "$(recorded | grep -c '')" 0
+
 # Text that is gone when the function returns: the interpreter of a script.
 vesper load "$GUEST" any at=open_exec min_us=1 args=file=di:string || fail "a threshold, and text"
 guest_exec "$GUEST" 'printf "#!/bin/sh\n" >/tmp/script; chmod +x /tmp/script; /tmp/script; rm /tmp/script'
