@@ -144,10 +144,22 @@ impl Foreign {
         self.up.store(true, Relaxed);
     }
 
-    /// The host will be gone: shows nothing any more, and takes everything back. Whoever drops this
-    /// has called it since the last [`Foreign::attached`]. Process context; waits, with a time limit.
-    pub(crate) fn detaching(&self) {
+    /// The host will be gone: looks for nothing any more. The listener takes back what is shown.
+    /// Process context; waits for what is being shown, with a time limit.
+    pub(crate) fn stop(&self) {
         self.up.store(false, Relaxed);
+        let mut state = self.state.lock();
+        state.hooks = None;
+        for bell in state.shown.iter() {
+            if bell.channel.finalized() {
+                bell.channel.finish();
+            }
+        }
+    }
+
+    /// The host is gone, and has nothing of it any more: forgets what was shown and asked for.
+    /// Whoever drops this has called it since the last [`Foreign::attached`]. Process context.
+    pub(crate) fn detached(&self) {
         self.requests.lock().clear();
         self.clear(&mut self.state.lock());
     }
@@ -211,7 +223,7 @@ impl Foreign {
             return (Err(EINVAL), text);
         };
         let mut state = self.state.lock();
-        if !self.up.load(Relaxed) {
+        if !self.up.load(Relaxed) || request.generation != self.comm.generation() {
             return (Err(ENODEV), Text::none());
         }
         let at = state.patterns.iter().position(|p| *p == pattern);
@@ -249,6 +261,7 @@ impl Foreign {
                 self.clear(&mut state);
             }
             let text = match e {
+                ENODEV => Text::none(),
                 ENOMEM => Text::new(fmt!("the guest is short of memory")),
                 _ => Text::new(fmt!(
                     "relay_switch_subbuf() can't be followed in this kernel"
@@ -287,7 +300,7 @@ impl Foreign {
         let name =
             |name: &CStr| CString::try_from_fmt(fmt!("{}", BStr::from_bytes(name.to_bytes())));
         // SAFETY: The handlers fit these functions, and `self` lives as long as the hooks: whoever
-        // drops it has called `detaching`.
+        // drops it has called `detached`.
         unsafe {
             let mut others = KVec::new();
             let functions: [(_, Handler); 4] = [
@@ -341,6 +354,10 @@ impl Foreign {
             }
         }
         for found in found {
+            // Each may have to wait for a host that does not answer.
+            if !self.up.load(Relaxed) {
+                return Err(ENODEV);
+            }
             let known = state.shown.iter().find(|bell| bell.channel.id == found.id);
             let (path, result) = match known {
                 Some(bell) => (None, more(bell, found.buffers)),
@@ -471,7 +488,7 @@ impl Run for Foreign {
             self.answer(&request, result, text);
         }
         let mut state = self.state.lock();
-        if state.hooks.is_some() {
+        if state.hooks.is_some() && self.up.load(Relaxed) {
             if let Err(e) = self.look(&mut state, &mut Text::none()) {
                 pr_warn!("can't see which channels there are: {:?}\n", e);
             }

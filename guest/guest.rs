@@ -219,7 +219,7 @@ impl Guest {
             .and_then(|()| self.listener.attached());
         if let Err(e) = entered {
             dev_err!(device.device(), "the host can't be used: {:?}\n", e);
-            self.foreign.detaching();
+            self.foreign.stop();
             self.listener.detaching();
             self.detach();
             return Err(e);
@@ -237,7 +237,7 @@ impl Guest {
     fn leave(&self, device: &Device) {
         // First, so that nobody waits for the next one.
         self.beat.stop();
-        self.foreign.detaching();
+        self.foreign.stop();
         self.listener.detaching();
         self.loader.detaching();
         match self.comm.goodbye() {
@@ -254,6 +254,9 @@ impl Guest {
     fn detach(&self) {
         self.comm.detach();
         self.queue.drain();
+        // What came in meanwhile.
+        self.loader.detaching();
+        self.foreign.detached();
     }
 }
 

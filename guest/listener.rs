@@ -8,7 +8,10 @@
 //! under them. Under a channel's `link`, which serialises all that is said to the host about it,
 //! come the locks of the communication layer and `Loans::count`. `Source` is called under `link`.
 
-use crate::comm::Comm;
+use crate::{
+    bindings,
+    comm::Comm, //
+};
 use kernel::{
     current, new_mutex,
     prelude::*,
@@ -106,7 +109,10 @@ impl Listener {
                 if !link.closed {
                     channel.source.flush();
                 }
-                reachable = channel.unshare(&self.comm, &mut link, true);
+                // Those of others are found anew when the next host asks.
+                let flags = channel.source.description().flags;
+                let again = flags & bindings::VIRTIO_VESPER_CHAN_FOREIGN == 0;
+                reachable = channel.unshare(&self.comm, &mut link, again);
             } else {
                 channel.abandon(&mut link);
             }
@@ -169,12 +175,13 @@ impl Listener {
         };
         match result {
             // If there is no device, or it just went, the next one will do.
-            Err(e) if self.up.load(Relaxed) => {
+            Ok(()) | Err(ENODEV) => Ok(share),
+            Err(_) if !self.up.load(Relaxed) => Ok(share),
+            Err(e) => {
                 report(&*channel.source, e);
                 *self.refusal.lock() = Some((current!().pid(), e));
                 Err(e)
             }
-            _ => Ok(share),
         }
     }
 }
@@ -253,7 +260,7 @@ impl Drop for Share {
         let mut link = self.channel.link.lock();
         if !self.channel.unshare(&self.listener.comm, &mut link, false) {
             pr_warn!(
-                "the host does not give the pages of a closed channel back: they are kept until the device is reset\n"
+                "a channel is not closed on the host: pages that did not come back are kept until the device is reset\n"
             );
         }
         link.closed = true;

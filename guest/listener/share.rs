@@ -34,8 +34,8 @@ use kernel::{
     },
 };
 
-/// How long the host may take to give pages back after it said that it would, in milliseconds.
-const RETURN_TIMEOUT_MS: u32 = 30_000;
+/// How long the host may take to give pages back after it said that it would, in seconds.
+const RETURN_TIMEOUT_S: u32 = 30;
 
 /// No channel id: they have 32 bits.
 const NOT_SHARED: u64 = u64::MAX;
@@ -111,14 +111,16 @@ impl Loans {
         )
     }
 
-    /// Waits until every page is back; says whether they are.
-    fn end(&self, timeout_ms: u32) -> bool {
+    /// Waits until every page is back, for so many seconds; says whether they are.
+    fn end(&self, timeout_s: u32) -> bool {
         let out = {
             let mut count = self.count.lock();
             count.ending = true;
             count.out
         };
-        out == 0 || self.all_back.wait_timeout(timeout_ms)
+        // One by one: a guest that was paused finds that much time has passed, but the host had
+        // none of it.
+        out == 0 || (0..timeout_s).any(|_| self.all_back.wait_timeout(1000))
     }
 
     /// Why the host refused a loan, if it did.
@@ -226,11 +228,12 @@ impl Channel {
             return Err(loans.refusal().unwrap_or(e));
         }
 
-        // Sub-buffers closed before this were nobody's to tell of: have the host look once.
-        for pending in &self.pending {
-            pending.wanted.store(true, Relaxed);
-        }
+        // Sub-buffers closed before this were nobody's to tell of: have the host look once. Who
+        // still finds no id has taken the mark away before it is set here.
         self.wire.store(u64::from(id), Relaxed);
+        for pending in &self.pending {
+            pending.wanted.xchg(true, Full);
+        }
         self.flush_pending(comm);
         Ok(())
     }
@@ -300,7 +303,8 @@ impl Channel {
     }
 
     /// Takes everything back and closes the channel on the host (C5 to C7), to share it `again`
-    /// later or not: if so, it may be written to meanwhile. Says whether the host plays along; if it does not, pages may still be lent, and stay so until the device is reset.
+    /// later or not: if so, it may be written to meanwhile. Says whether the host plays along; if it
+    /// does not, pages may still be lent, and stay so until the device is reset.
     /// Process context; waits, with a time limit.
     pub(super) fn unshare(&self, comm: &Comm, link: &mut Link, again: bool) -> bool {
         let Some(shared) = self.withdraw(link) else {
@@ -318,7 +322,7 @@ impl Channel {
         let timeout = if matches!(answer, Err(e) if [ENODEV, EIO, ETIMEDOUT].contains(&e)) {
             0
         } else {
-            RETURN_TIMEOUT_MS
+            RETURN_TIMEOUT_S
         };
         let back = shared.loans.end(timeout);
         trace::returned(shared.id, &if back { Ok(()) } else { Err(ETIMEDOUT) });

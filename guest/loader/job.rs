@@ -112,7 +112,7 @@ impl Loaded {
 
 /// The jobs that are not done, and the modules that were loaded for the host.
 ///
-/// The locks are held for a moment only; under `jobs` come those of the jobs.
+/// The locks but `telling` are held for a moment only; under `jobs` come those of the jobs.
 #[pin_data]
 pub(super) struct Jobs {
     comm: Arc<Comm>,
@@ -120,6 +120,10 @@ pub(super) struct Jobs {
     jobs: Mutex<KVec<Arc<Job>>>,
     #[pin]
     loaded: Mutex<KVec<Loaded>>,
+    /// Held while the host is told of a module, so that what is told last is what is so. Taken
+    /// before the others.
+    #[pin]
+    telling: Mutex<()>,
 }
 
 impl Jobs {
@@ -128,6 +132,7 @@ impl Jobs {
             comm,
             jobs <- new_mutex!(KVec::new(), "vesper_jobs"),
             loaded <- new_mutex!(KVec::new(), "vesper_loaded"),
+            telling <- new_mutex!((), "vesper_telling"),
         })
     }
 
@@ -222,6 +227,7 @@ impl Jobs {
     /// Tells the host whether a module that was loaded for it is there, and what it has to say.
     /// Process context.
     pub(super) fn tell(&self, name: Name) {
+        let _turn = self.telling.lock();
         self.note_told(&name);
         let (status, said) = {
             let loaded = self.loaded.lock();
@@ -252,33 +258,28 @@ impl Jobs {
     /// Tells the host of the modules that have something else to say than they had. Those with a
     /// request under way are left for later. Process context.
     pub(super) fn tell_changes(&self) {
-        let mut at = 0usize;
-        loop {
-            let changed = {
-                let loaded = self.loaded.lock();
-                let Some(entry) = loaded.get(at) else {
-                    return;
-                };
-                let changed = *entry.told != *standing::text(entry.name());
-                changed.then_some(entry.name)
-            };
-            if let Some(name) = changed.filter(|name| !self.is_busy(name)) {
-                self.tell(name);
-            }
-            at = at.wrapping_add(1);
-        }
+        let has_news = |entry: &Loaded| *entry.told != *standing::text(entry.name());
+        self.tell_those(|entry| has_news(entry) && !self.is_busy(&entry.name));
     }
 
     /// Tells the host of every module that was loaded for it before. Process context.
     pub(super) fn tell_all(&self) {
-        let mut at = 0usize;
-        loop {
-            let name = self.loaded.lock().get(at).map(|entry| entry.name);
-            let Some(name) = name else {
-                return;
-            };
-            self.tell(name);
-            at = at.wrapping_add(1);
+        self.tell_those(|_| true);
+    }
+
+    /// Tells the host of the modules that are `wanted`. One may go while others are told of.
+    fn tell_those(&self, wanted: impl Fn(&Loaded) -> bool) {
+        let names = || -> Result<KVec<Name>> {
+            let loaded = self.loaded.lock();
+            let mut names = KVec::new();
+            for entry in loaded.iter().filter(|entry| wanted(entry)) {
+                names.push(entry.name, GFP_KERNEL)?;
+            }
+            Ok(names)
+        };
+        match names() {
+            Ok(names) => names.into_iter().for_each(|name| self.tell(name)),
+            Err(e) => pr_warn!("the host does not hear of modules: {:?}\n", e),
         }
     }
 }

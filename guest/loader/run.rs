@@ -96,6 +96,8 @@ impl Loader {
         trace::load_begin(job.id, &name);
         // For want of memory, what the module has to say is in the kernel log only.
         let listening = Listening::begin().ok();
+        // What another thread of this number was refused is not this module's.
+        let _ = self.listener.take_refusal();
         let result = self
             .calls
             .as_ref()
