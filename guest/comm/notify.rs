@@ -91,14 +91,14 @@ impl Notifier {
     /// Takes a message to fill in, or asks to be called back when there is one.
     fn get(&mut self) -> Option<KBox<Element<()>>> {
         self.reap();
-        if self.free.is_empty() && !self.queue.enable_cb() {
-            self.reap();
+        if self.free.is_empty() {
+            self.waiting = true;
+            if !self.queue.enable_cb() {
+                self.reap();
+            }
         }
         match self.free.pop() {
-            None => {
-                self.waiting = true;
-                None
-            }
+            None => None,
             element => {
                 if self.waiting {
                     self.waiting = false;

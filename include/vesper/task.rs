@@ -16,7 +16,10 @@ use core::{
         NonNull, //
     },
 };
-use kernel::bindings;
+use kernel::{
+    bindings,
+    sync::rcu, //
+};
 
 /// Bytes of a task's name, its terminator included.
 pub(crate) const COMM_LEN: usize = 16;
@@ -71,8 +74,9 @@ impl<'a> Task<'a> {
 
     /// Id of the process as its own pid namespace has it; 0 if it has none any more.
     pub(crate) fn ns_tgid(self) -> i32 {
-        // SAFETY: The task is there; both functions do with RCU what is needed, in any context. A
-        // task that is past its end has no namespace, for which the second would take another.
+        let _rcu = rcu::read_lock();
+        // SAFETY: The task is there, and what is found of its ids stays so long. A task that is
+        // past its end has no namespace, for which the second would take another.
         unsafe {
             let namespace = bindings::task_active_pid_ns(self.raw.as_ptr());
             if namespace.is_null() {
