@@ -103,8 +103,8 @@ struct vesper_segment {
  * to the guest with errno as its status. ENOMEM: the caller's RLIMIT_MEMLOCK
  * is too small. EFAULT/EINVAL: the segments. EOPNOTSUPP: memory that cannot be
  * pinned (guest RAM in a file on a real file system). ENOSPC: more pages than
- * the domain may lend, or as many RETURNs that were not fetched. EPROTO: as
- * above.
+ * the domain may lend, or as many RETURNs that were not fetched. EPERM: another
+ * process has lent for this domain. EPROTO: as above.
  */
 struct vesper_lend {
 	__u64 cookie;
