@@ -17,6 +17,7 @@ use nix::sys::signal::SigSet;
 use vesper_cli::cat::Feed;
 use vesper_cli::control::{Device, Host};
 use vesper_cli::debugfs::Debugfs;
+use vesper_cli::pace::Pace;
 use vesper_cli::sys;
 
 use crate::action::{log, Actor};
@@ -73,6 +74,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     court.remember(past);
     court.hear(news);
     let mut feed = Feed::new(Debugfs::find(debugfs)?, Host::new(&control))?;
+    let mut pace = Pace::default();
     while !sys::interrupted() {
         if let Some(words) = &words {
             while words.read_events().is_ok_and(|events| !events.is_empty()) {}
@@ -99,8 +101,10 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         };
         let fds = std::iter::once(control.as_fd());
         let fds = fds.chain(feed.fds()).chain(words.iter().map(AsFd::as_fd));
-        if wait(fds, pause, open)? {
-            return Err(vesper_cli::error::Error::NoPoll.into());
+        match wait(fds, pause, open)? {
+            Woken::NoPoll => return Err(vesper_cli::error::Error::NoPoll.into()),
+            Woken::Guests => pace.keep(),
+            Woken::Else => {}
         }
     }
     court.end();
@@ -114,12 +118,21 @@ fn words(dir: &Path) -> nix::Result<Inotify> {
     Ok(inotify)
 }
 
-/// Waits until something is readable; true if the device can't be waited for.
+/// What there was to wake for.
+enum Woken {
+    /// The device can't be waited for.
+    NoPoll,
+    /// Guests, by what is listed of them, and no records.
+    Guests,
+    Else,
+}
+
+/// Waits until something is readable. The device is the first.
 fn wait<'a>(
     fds: impl Iterator<Item = BorrowedFd<'a>>,
     pause: Option<Duration>,
     open: SigSet,
-) -> Result<bool> {
+) -> Result<Woken> {
     let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
     if let Some(first) = fds.first_mut() {
         first.set_events(PollFlags::POLLIN | PollFlags::POLLOUT);
@@ -129,8 +142,14 @@ fn wait<'a>(
         Error::System { what, errno }
     })?;
     // A device without poll() is always ready for both.
-    let first = fds.first().and_then(PollFd::revents);
-    Ok(first.is_some_and(|events| events.contains(PollFlags::POLLOUT)))
+    let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+    let first = fds.first().map_or(PollFlags::empty(), events);
+    let others = fds.iter().skip(1).any(|fd| !events(fd).is_empty());
+    Ok(match first {
+        _ if first.contains(PollFlags::POLLOUT) => Woken::NoPoll,
+        _ if !first.is_empty() && !others => Woken::Guests,
+        _ => Woken::Else,
+    })
 }
 
 /// Opens the control device, as soon as there is one; none after Ctrl-C.

@@ -18,6 +18,7 @@ pub mod image;
 pub mod json;
 pub mod keep;
 pub mod load;
+pub mod pace;
 pub mod probes;
 pub mod record;
 mod relay;

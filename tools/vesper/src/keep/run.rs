@@ -27,6 +27,7 @@ use super::config::{Config, Kept};
 use crate::cli::{Load, ProbeDirs};
 use crate::control::{Device, Host};
 use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::{load, say, sys};
 
 /// How long a guest has to answer a load.
@@ -123,7 +124,9 @@ pub(super) fn run(config: &Config, probes: &ProbeDirs, device: &Path) -> Result<
         kept.len(),
         config.path().display()
     ));
+    let mut pace = Pace::default();
     while !sys::interrupted() {
+        pace.keep();
         collect(&answers, &mut state, &mut left);
         // Whatever happens from here on makes the device readable again.
         let domains = host.domains()?;
