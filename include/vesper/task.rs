@@ -55,6 +55,17 @@ impl<'a> Task<'a> {
         self.raw.as_ptr()
     }
 
+    /// The thread that stands for its process and has its id and name. It may have ended, but goes
+    /// last.
+    pub(crate) fn leader(self) -> Task<'a> {
+        // SAFETY: The task is there, so its leader is: that is freed only after it.
+        let leader = unsafe { addr_of!((*self.raw.as_ptr()).group_leader).read_volatile() };
+        Task {
+            raw: NonNull::new(leader).unwrap_or(self.raw),
+            _life: PhantomData,
+        }
+    }
+
     /// What tells it from other tasks, as long as it is there. A multiple of eight.
     pub(crate) fn key(self) -> usize {
         self.raw.as_ptr().addr()

@@ -92,7 +92,7 @@ events! {
         tgid: i32,
         /// Its process, as its own pid namespace has it.
         ns_tgid: i32,
-        /// Its name.
+        /// Its name; of the last thread, its process's.
         comm: vesper::Comm,
         /// What it returned; of the last thread, what its process did.
         code: u8,
@@ -170,12 +170,13 @@ impl Probe {
         let (Some(parent), Some(child)) = tasks else {
             return;
         };
-        if !wanted(parent) || (!threads() && child.pid() != child.tgid()) {
+        let process = parent.leader();
+        if !(wanted(parent) || wanted(process)) || (!threads() && child.pid() != child.tgid()) {
             return;
         }
         let record = Fork {
             parent: parent.tgid(),
-            parent_comm: parent.comm(),
+            parent_comm: process.comm(),
             pid: child.pid(),
             tgid: child.tgid(),
             ns_tgid: child.ns_tgid(),
@@ -206,9 +207,17 @@ impl Probe {
                 fields::exit_status(task, last), //
             )
         };
-        let Some(ending) = ending.filter(|&task| wanted(task)) else {
+        let Some(ending) = ending else {
             return;
         };
+        // Threads have names of their own, and any of them may be the last.
+        let named = match last {
+            true => ending.leader(),
+            false => ending,
+        };
+        if !(wanted(ending) || wanted(named)) {
+            return;
+        }
         if (!threads() && !last) || (failed() && status == 0) {
             return;
         }
@@ -216,7 +225,7 @@ impl Probe {
             pid: ending.pid(),
             tgid: ending.tgid(),
             ns_tgid: ending.ns_tgid(),
-            comm: ending.comm(),
+            comm: named.comm(),
             code: (status >> 8) as u8,
             signal: Signal(status & SIGNAL),
             dumped: Truth((status & DUMPED != 0).into()),

@@ -45,6 +45,7 @@ records=$(vesper cat "$GUEST/process")
 note "$records"
 expect_eq "what the parent gets" "$waited" $'5\n7'
 expect_eq "last threads" "$(sed -nE 's/^.* code=([0-9]+) .* last=yes.*$/\1/p' <<<"$records")" "$waited"
+expect_eq "their names" "$(grep 'last=yes' <<<"$records" | grep -vc 'comm="work"')" 0
 expect_eq "first threads" "$(grep -c ' code=3 .* last=no' <<<"$records")" 1
 
 # The filters.

@@ -13,9 +13,10 @@
  * work signal COUNT		sends itself a signal that it takes
  * work spin COUNT		nothing, in two million instructions
  * work switch COUNT		hands a byte to another process and gets it back
- * work threads			ends with 3 in its first thread, then with 5 in another:
+ * work threads			ends with 3 in its first thread, then with 5 in another of
+ *				another name:
  *				what the parent gets is what the last one left
- * work group			ends with 7 by a thread that is not the first
+ * work group			ends with 7 by a thread of another name that is not the first
  * work reset PORT		has a connection of its own to a port of 127.0.0.1, and resets it
  * work deaf PORT		has one of which first the end that asks for it, then the other
  *				one, does not hear for a while
@@ -40,6 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -381,6 +383,7 @@ static void *last(void *unused)
 	char text[64] = "";
 
 	(void)unused;
+	prctl(PR_SET_NAME, "other");
 	/* Nobody can wait for the first thread, but it shows when it has ended. */
 	while (!strstr(text, ") Z")) {
 		int fd = open("/proc/self/stat", O_RDONLY);
@@ -396,6 +399,7 @@ static void *last(void *unused)
 static void *group(void *unused)
 {
 	(void)unused;
+	prctl(PR_SET_NAME, "other");
 	syscall(SYS_exit_group, 7);
 	return NULL;
 }
