@@ -166,11 +166,18 @@ struct Probe {
 }
 
 impl Probe {
+    /// The kernel's own tracepoint for errors leaves out those of a disk that is gone.
     fn error(&self, raw: *mut request, status: blk_status_t, bytes: c_uint) {
+        if status == 0 {
+            return;
+        }
         // SAFETY: The request is complete only when the tracepoint has run.
         let Some(rq) = (unsafe { Request::from_raw(raw) }).filter(on_device) else {
             return;
         };
+        if rq.is_command() || rq.is_quiet() && !rq.disk().is_dead() {
+            return;
+        }
         let disk = rq.disk();
         let record = Failed {
             device: disk.name(),
@@ -191,9 +198,14 @@ impl Probe {
         let Some(rq) = (unsafe { Request::from_raw(raw) }).filter(on_device) else {
             return;
         };
-        let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
+        let Some(task) = vesper::Task::current() else {
             return;
         };
+        if !wanted(task) {
+            // The driver may have given it back, and another takes it there again.
+            self.issued.end(rq.key());
+            return;
+        }
         self.issued.begin(rq.key(), task.pid() as u64);
     }
 
@@ -270,7 +282,7 @@ impl Probe {
 
 tracepoint! {
     // SAFETY: As in include/trace/events/block.h.
-    unsafe fn block_rq_error(
+    unsafe fn every_end["block_rq_complete"](
         rq: *mut request,
         status: blk_status_t,
         bytes: c_uint,
@@ -298,7 +310,7 @@ points! {
     struct Watched for Probe;
 
     /// A request fails.
-    error = [block_rq_error];
+    error = [every_end];
     /// A driver took longer than min_us for a request.
     slow = [block_rq_issue, block_rq_complete];
     /// Every request, as it is given to a driver.

@@ -5,6 +5,5 @@
 
 #include "../prototypes.h"
 
-PROTOTYPE(block_rq_error, struct request *, blk_status_t, unsigned int);
 PROTOTYPE(block_rq_issue, struct request *);
 PROTOTYPE(block_rq_complete, struct request *, blk_status_t, unsigned int);

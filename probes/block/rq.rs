@@ -52,6 +52,19 @@ impl<'a> Request<'a> {
         (unsafe { (*self.raw.as_ptr()).cmd_flags } & OP_MASK) as u8
     }
 
+    /// Whether it is a command for the device itself, of which the sender sees what came.
+    pub(crate) fn is_command(self) -> bool {
+        let op = u32::from(self.op());
+        op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
+    }
+
+    /// Whether nobody is to be told of it if it fails.
+    pub(crate) fn is_quiet(self) -> bool {
+        // SAFETY: As for `op`.
+        let flags = unsafe { (*self.raw.as_ptr()).rq_flags };
+        flags & 1 << bindings::rqf_flags___RQF_QUIET != 0
+    }
+
     /// Where on the disk, in units of 512 bytes.
     pub(crate) fn sector(self) -> u64 {
         // SAFETY: As for `op`.
@@ -91,6 +104,12 @@ impl<'a> Disk<'a> {
             let end = disk.disk_name.get(name.len());
             disk.disk_name.starts_with(name) && end == Some(&0)
         })
+    }
+
+    /// Whether it has gone, so that all that is still on its way fails.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.get()
+            .is_some_and(|disk| disk.state & 1 << bindings::GD_DEAD != 0)
     }
 
     /// Number of its driver.
