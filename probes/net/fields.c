@@ -195,6 +195,15 @@ struct net_device *net_notified(void *info)
 	return netdev_notifier_info_to_dev(info);
 }
 
+/*
+ * Whether a notification of a change is of the device's flags, and not of its
+ * carrier or what else the other side has to do with.
+ */
+bool net_flags_changed(void *info)
+{
+	return ((struct netdev_notifier_change_info *)info)->flags_changed;
+}
+
 /* The tracepoints of net_main.rs. */
 PROTOTYPE(tcp_retransmit_skb, const struct sock *, const struct sk_buff *, int);
 PROTOTYPE(tcp_retransmit_synack, const struct sock *, const struct request_sock *);

@@ -59,5 +59,6 @@ bool net_completes(const struct sk_buff *skb);
 const char *net_drop_reason(u32 reason);
 void net_read_link(const struct net_device *dev, struct net_link *link);
 struct net_device *net_notified(void *info);
+bool net_flags_changed(void *info);
 
 #endif

@@ -136,7 +136,8 @@ events! {
         remote: vesper::Text<'a>,
         /// State of the connection.
         state: State,
-        /// How often the same has been sent again before, without an answer.
+        /// Time-outs in a row without an answer, one that this is for included; of an answer to a
+        /// SYN, how often it has been sent again.
         retransmits: u32,
         /// Zero, or a negative errno if it could not be sent.
         error: i32,
@@ -214,6 +215,9 @@ events! {
         comm: vesper::Comm,
     }
 }
+
+/// State of a socket that listens.
+const LISTENS: u32 = 10;
 
 /// Reasons that say nothing: `SKB_DROP_REASON_NOT_SPECIFIED` and what is below.
 const NOT_SPECIFIED: u32 = 2;
@@ -300,8 +304,11 @@ impl Probe {
     fn send_reset(&self, sk: *const sock, skb: *const sk_buff, reason: u32) {
         // SAFETY: What there is of both is held as long as the tracepoint runs.
         let (ends, state) = unsafe {
-            if !sk.is_null() {
+            if !sk.is_null() && (skb.is_null() || fields::state(sk) != LISTENS) {
                 (Ends::of_sock(sk), fields::state(sk))
+            } else if !sk.is_null() {
+                // Who listens has no other end; who is reset is in the packet.
+                (Ends::of_received(skb), LISTENS)
             } else if !skb.is_null() {
                 (Ends::of_received(skb), 0)
             } else {
@@ -429,7 +436,10 @@ impl Notified for Probe {
             }
             _ => return,
         };
-        if self.watching.load(Relaxed) {
+        let is_change = change.0 == c::netdev_cmd_NETDEV_CHANGE;
+        // SAFETY: What this chain passes of a change.
+        let of_flags = is_change && unsafe { c::net_flags_changed(info) };
+        if self.watching.load(Relaxed) && !of_flags {
             // SAFETY: What this chain passes is about a device, which is there.
             let link = unsafe { Link::read(c::net_notified(info)) };
             self.link(change, &link);
