@@ -59,11 +59,24 @@ static enum oom_constraint constraint(const struct oom_control *oc)
 {
 	if (oc->memcg)
 		return CONSTRAINT_MEMCG;
+	if (oc->gfp_mask & __GFP_THISNODE)
+		return CONSTRAINT_NONE;
 	if (oc->nodemask && !nodes_subset(node_states[N_MEMORY], *oc->nodemask))
 		return CONSTRAINT_MEMORY_POLICY;
-	if (!nodes_subset(node_states[N_MEMORY], cpuset_current_mems_allowed))
+	/* What the kernel needs itself may come from beyond the task's own cpuset. */
+	if ((oc->gfp_mask & __GFP_HARDWALL) &&
+	    !nodes_subset(node_states[N_MEMORY], cpuset_current_mems_allowed))
 		return CONSTRAINT_CPUSET;
 	return CONSTRAINT_NONE;
+}
+
+/*
+ * Without file systems nothing is killed for the machine's memory: whoever asks
+ * tries again, and comes here each time.
+ */
+bool memory_oom_kills(const struct oom_control *oc)
+{
+	return oc->memcg || !oc->gfp_mask || (oc->gfp_mask & __GFP_FS);
 }
 
 /* The kernel works out the constraint later, so it is worked out here, too. */
@@ -121,6 +134,12 @@ bool memory_in_stall(void)
 bool memory_no_warning(u32 gfp)
 {
 	return gfp & (__force u32)__GFP_NOWARN;
+}
+
+/* The warning says that it takes long; the memory is found in the end. */
+bool memory_tries_again(u32 gfp)
+{
+	return gfp & (__force u32)__GFP_NOFAIL;
 }
 
 /* The tracepoints of memory_main.rs. */

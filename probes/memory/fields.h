@@ -33,7 +33,9 @@ struct memory_victim {
 
 void memory_read_oom(const struct oom_control *oc, struct memory_oom *oom);
 void memory_read_victim(struct task_struct *task, struct memory_victim *victim);
+bool memory_oom_kills(const struct oom_control *oc);
 bool memory_in_stall(void);
 bool memory_no_warning(u32 gfp);
+bool memory_tries_again(u32 gfp);
 
 #endif

@@ -33,6 +33,16 @@ pub(crate) use bindings::{
 };
 
 impl Oom {
+    /// Whether the kernel kills for it at all.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::read`].
+    pub(crate) unsafe fn kills(control: *const oom_control) -> bool {
+        // SAFETY: By the contract above.
+        unsafe { bindings::memory_oom_kills(control) }
+    }
+
     /// Reads who ran out of what.
     ///
     /// # Safety
@@ -64,6 +74,12 @@ impl Victim {
 pub(crate) fn in_stall() -> bool {
     // SAFETY: No requirements.
     unsafe { bindings::memory_in_stall() }
+}
+
+/// Whoever asks for memory with these flags gets it in the end.
+pub(crate) fn tries_again(gfp: u32) -> bool {
+    // SAFETY: No requirements.
+    unsafe { bindings::memory_tries_again(gfp) }
 }
 
 /// Whoever asks for memory with these flags reckons with not getting it.

@@ -69,7 +69,7 @@ events! {
     /// What this probe writes.
     struct Records;
 
-    /// Memory is out, and somebody is to be killed for it.
+    /// Memory is out, and somebody is to be killed for it, unless one who was before has yet to go.
     struct Oom<'a> = c"out_of_memory" {
         /// Who asked for it.
         pid: i32,
@@ -194,8 +194,13 @@ impl Probe {
         let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
             return;
         };
+        let control = regs.arg(0) as *const oom_control;
         // SAFETY: The only argument of `out_of_memory()`, which is being entered.
-        let oom = unsafe { fields::Oom::read(regs.arg(0) as *const oom_control) };
+        if !unsafe { fields::Oom::kills(control) } {
+            return;
+        }
+        // SAFETY: As above.
+        let oom = unsafe { fields::Oom::read(control) };
         let record = Oom {
             pid: task.pid(),
             tgid: task.tgid(),
@@ -334,7 +339,7 @@ impl Probe {
     /// Any context.
     fn failure(&self, regs: &mut vesper::Regs) {
         let gfp = regs.arg(0) as u32;
-        if fields::no_warning(gfp) && !nowarn() {
+        if fields::tries_again(gfp) || fields::no_warning(gfp) && !nowarn() {
             return;
         }
         let Some(task) = vesper::Task::current().filter(|&task| wanted(task)) else {
@@ -342,11 +347,11 @@ impl Probe {
         };
         let mut message = [0; MESSAGE_LEN];
         vesper::read_string(&mut message, regs.arg(2));
-        // The one caller whose first number is the order.
-        let order = if message.starts_with(b"page allocation failure") {
-            regs.arg(3) as i32
-        } else {
-            -1
+        // The callers whose first number is the order.
+        let for_pages: [&[u8]; 2] = [b"page allocation failure", b"vmemmap alloc failure"];
+        let order = match for_pages.iter().any(|text| message.starts_with(text)) {
+            true => regs.arg(3) as i32,
+            false => -1,
         };
         let record = Failure {
             pid: task.pid(),
