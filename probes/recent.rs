@@ -50,6 +50,17 @@ impl Recent {
         Ok(Self { places, forget_ns })
     }
 
+    /// It could not be told after all.
+    #[allow(dead_code)] // For those that try again.
+    pub(crate) fn forget(&self, key: u64) {
+        let place = (key as usize)
+            .checked_rem(self.places.len())
+            .and_then(|at| self.places.get(at));
+        if let Some(place) = place.filter(|place| place.key.load(Relaxed) == key) {
+            place.key.store(NOTHING, Relaxed);
+        }
+    }
+
     /// Whether a thing is to be told; from now on it was. If it is met by two CPUs at once, both
     /// may be told to tell it. Two CPUs that change one place at once, for different keys, may
     /// leave the key of one with the time of the other: it may then be told again sooner.

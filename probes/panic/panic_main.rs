@@ -147,13 +147,16 @@ const AGAIN_NS: u64 = 60_000_000_000;
 /// Tasks whose lock-up is remembered.
 const LOCKED_UP: usize = 16;
 
+/// Bits of a task's address that are the same for all.
+const KEY_SHIFT: u32 = 6;
+
 struct Probe {
     channel: vesper::Channel<Records>,
     dying: Notifier<Probe>,
     /// Apart, for a panic often comes of one of the others.
     panic_words: Words,
     words: Words,
-    /// By the task's number.
+    /// By the task's address.
     locked_up: Recent,
 }
 
@@ -195,10 +198,12 @@ impl Probe {
         let Some(task) = vesper::Task::current() else {
             return;
         };
-        if !self.locked_up.is_news(task.pid() as u64) {
+        // Not by its number, which the idle tasks of all CPUs share.
+        let key = (task.key() >> KEY_SHIFT) as u64;
+        if !self.locked_up.is_news(key) {
             return;
         }
-        self.words.with(|words| {
+        let is_told = self.words.with(|words| {
             let record = Lockup {
                 pid: task.pid(),
                 tgid: task.tgid(),
@@ -206,8 +211,11 @@ impl Probe {
                 stack: stack_of(regs),
                 last_words: vesper::Text(words),
             };
-            self.channel.write(&record, true);
+            self.channel.write(&record, true)
         });
+        if !is_told {
+            self.locked_up.forget(key);
+        }
     }
 
     /// Interrupts are off, or this is one.
