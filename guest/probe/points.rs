@@ -71,6 +71,8 @@ impl<'a> Point<'a> {
             let spec = unsafe { Spec::new(raw) };
             match (spec.is_alternative(), &failed) {
                 (false, Some(failed)) => return Err(*failed),
+                // In the place of nothing.
+                (true, None) if attached.is_empty() => return Err((Some(spec), EINVAL)),
                 (true, None) => continue,
                 _ => (),
             }
@@ -90,7 +92,11 @@ impl<'a> Point<'a> {
                 },
             }
         }
-        failed.map_or(Ok(attached), Err)
+        match failed {
+            Some(failed) => Err(failed),
+            None if attached.is_empty() => Err((None, EINVAL)),
+            None => Ok(attached),
+        }
     }
 }
 
