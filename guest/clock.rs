@@ -28,6 +28,16 @@ pub(crate) fn frequency_khz() -> u32 {
     unsafe { bindings::vesper_helper_clock_khz() }
 }
 
+/// Number of the tick of the kernel's timer, if this is a hard interrupt. Any context.
+#[inline]
+pub(crate) fn interrupt_tick() -> Option<usize> {
+    // SAFETY: No requirements.
+    match unsafe { bindings::vesper_helper_interrupt_tick() } {
+        0 => None,
+        tick => Some(tick),
+    }
+}
+
 /// Reads both clocks in one go, interrupts off. Any context but NMI.
 pub(crate) fn anchor() -> Anchor {
     let (mut now, mut realtime_ns) = (0, 0);

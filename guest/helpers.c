@@ -9,6 +9,7 @@
 #include <linux/gfp.h>
 #include <linux/irq_work.h>
 #include <linux/irqflags.h>
+#include <linux/jiffies.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -302,6 +303,12 @@ int vesper_helper_virtqueue_add_mapped(struct virtqueue *vq, dma_addr_t addr,
 bool vesper_helper_cpu_online(u32 cpu)
 {
 	return cpu < nr_cpu_ids && cpu_online(cpu);
+}
+
+/* Ticks so far if this is a hard interrupt, else 0. */
+unsigned long vesper_helper_interrupt_tick(void)
+{
+	return in_hardirq() ? jiffies : 0;
 }
 
 /*

@@ -26,6 +26,7 @@ void vesper_helper_clock_anchor(u64 *now, u64 *realtime_ns);
 u32 vesper_helper_clock_khz(void);
 u64 vesper_helper_clock_now(void);
 bool vesper_helper_cpu_online(u32 cpu);
+unsigned long vesper_helper_interrupt_tick(void);
 const struct virtio_device_id *vesper_helper_id_table(void);
 void vesper_helper_irq_work_queue(struct irq_work *work);
 void vesper_helper_init_irq_work_hard(struct irq_work *work,

@@ -48,6 +48,11 @@ use kernel::{
 /// Most that the waiting time grows to, in switch times, while the host has a full lap to read.
 const MAX_WAIT: u64 = 32;
 
+/// Most urgent records of hard interrupts that have the host told at once in a tick of the timer:
+/// what tells it is one itself, and may come by the very place that is probed. Others are told of
+/// behind [`URGENT_RETRY_NS`].
+const MAX_HURRIES: u32 = 16;
+
 /// First waiting time, in nanoseconds, of an urgent record that found the host so.
 const URGENT_RETRY_NS: u64 = 5_000_000;
 
@@ -114,6 +119,9 @@ pub(crate) struct Lane {
     armed: Atomic<bool>,
     /// The same for one of the shorter time that urgent records want.
     hurried: Atomic<bool>,
+    /// The tick in which urgent records of interrupts last came, and how many did.
+    hurry_tick: Atomic<usize>,
+    hurries: Atomic<u32>,
     /// The time it was set to, in nanoseconds.
     wait_ns: Atomic<u64>,
     /// It has expired, and the host had a full lap to read.
@@ -139,6 +147,8 @@ impl Lane {
             urgent: Atomic::new(false),
             armed: Atomic::new(false),
             hurried: Atomic::new(false),
+            hurry_tick: Atomic::new(0),
+            hurries: Atomic::new(0),
             wait_ns: Atomic::new(0),
             held_up: Atomic::new(false),
             astray: Atomic::new(false),
@@ -336,6 +346,30 @@ impl Lane {
         unsafe { self.writer.resume(flags) }
     }
 
+    /// Whether an urgent record that has been written has the host told at once. On the lane's CPU,
+    /// with interrupts off and the writer held.
+    fn may_hurry(&self) -> bool {
+        let Some(tick) = clock::interrupt_tick() else {
+            return true;
+        };
+        if self.hurry_tick.load(Relaxed) != tick {
+            self.hurry_tick.store(tick, Relaxed);
+            self.hurries.store(0, Relaxed);
+        }
+        let hurries = self.hurries.load(Relaxed);
+        if hurries >= MAX_HURRIES {
+            return false;
+        }
+        self.hurries.store(hurries.wrapping_add(1), Relaxed);
+        if hurries.wrapping_add(1) == MAX_HURRIES {
+            // The last one: the timer tells of those that follow.
+            self.armed.store(true, Relaxed);
+            self.hurried.store(true, Relaxed);
+            self.want_timer.store(true, Relaxed);
+        }
+        true
+    }
+
     /// Ends the record with the `len` bytes that were written; `None` if they were not enough.
     #[inline]
     pub(crate) fn commit(
@@ -351,7 +385,7 @@ impl Lane {
                 writer.commit(len, time);
                 this.counts.written.up();
                 if urgent {
-                    kick = true;
+                    kick = this.may_hurry();
                     this.urgent.store(true, Relaxed);
                     if this.switch(writer, Switch::IfFree) {
                         this.want_notify.store(true, Relaxed);
@@ -410,6 +444,10 @@ impl Handler for Lane {
             return None;
         }
         drop(irq);
+        if this.want_notify.xchg(false, Relaxed) {
+            let urgent = this.urgent.xchg(false, Relaxed);
+            this.notify(this.counts.switched.get(), urgent);
+        }
         // Before the look for room, so that either this finds it or who is told of it finds this.
         // Pairs with the barrier in `Channel::catch_up`.
         this.held_up.xchg(true, Full);

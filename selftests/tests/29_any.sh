@@ -91,6 +91,24 @@ note "$records"
 expect_match "the process that ends" "$records" " entry: pid=$pid tgid=$pid comm=\"sh\" at=\"do_exit\""
 expect_eq "all records" "$(wc -l <<<"$records")" 1
 
+# Urgent, at a place that every urgent record comes by: such a one is told of at most 16
+# times in a tick of each CPU's timer, and the guest goes on.
+vesper load "$GUEST" any at=t:irq_work_entry urgent=1 || fail "what feeds itself"
+vesper cat "$GUEST/any" --follow >"$VESPER_WORK/fed" &
+reader=$!
+# shellcheck disable=SC2016 # the guest's shell is to expand it
+counts=$(guest_exec "$GUEST" '
+	work() { awk "/IWI:/ { print \$2 + \$3 }" /proc/interrupts; }
+	ticks() { awk "/^jiffies:/ { print \$2; exit }" /proc/timer_list; }
+	before=$(work); since=$(ticks); sleep 2
+	echo $(($(work) - before)) $(($(ticks) - since))') || fail "the guest does not answer"
+unload any
+kill "$reader"
+wait "$reader"
+read -r work ticks <<<"$counts"
+note "irq_work: $work in $ticks ticks of 2 CPUs, $(wc -l <"$VESPER_WORK/fed") records read"
+((work > 0 && work <= ticks * 2 * 20)) || fail "it feeds itself"
+
 # What can't be understood is told, with the reason.
 # shellcheck disable=SC2016 # $stack1 is the probe's
 for wrong in 'at=tcp_v4_connect args=dj' 'at=tcp_v4_connect args=+8(di' 'args=di' \
