@@ -112,7 +112,7 @@ macro_rules! events {
                     $crate::vesper::bindings::vesper_field {
                         name: concat!(stringify!($field), "\0").as_ptr().cast(),
                         type_: <$type as $crate::vesper::Value>::TYPE,
-                        labels: <$type as $crate::vesper::Value>::LABELS,
+                        labels: <$type as $crate::vesper::Value>::LABELS.as_ptr(),
                     },
                 )*];
 
@@ -182,12 +182,14 @@ macro_rules! labels {
 
         impl $crate::vesper::Value for $name {
             const TYPE: u32 = <$type as $crate::vesper::Value>::TYPE;
-            const LABELS: *const $crate::vesper::bindings::vesper_labels =
-                &$crate::vesper::bindings::vesper_labels {
+            // SAFETY: A constant that refers to constants.
+            const LABELS: $crate::vesper::Labels = unsafe {
+                $crate::vesper::Labels::new(&$crate::vesper::bindings::vesper_labels {
                     name: ::kernel::str::as_char_ptr_in_const_context($text),
                     labels: Self::ENTRIES.as_ptr(),
                     nr_labels: Self::ENTRIES.len() as u32,
-                };
+                })
+            };
 
             #[inline]
             fn size(&self) -> usize {

@@ -171,7 +171,9 @@ macro_rules! tracepoint {
                     ) {
                         // SAFETY: The hook holds a reference to the data until no handler runs.
                         let data = unsafe { &*data.cast::<$data>() };
-                        data.$method($($arg),*);
+                        // For any lifetime, so that the method keeps nothing of this one.
+                        let method: fn(&$data, $($type),*) = $data::$method;
+                        method(data, $($arg),*);
                     }
                     $crate::vesper::bindings::vesper_hook_spec {
                         kind: $crate::vesper::bindings::VESPER_HOOK_TRACEPOINT,
@@ -201,7 +203,9 @@ macro_rules! __vesper_handler {
             let data = unsafe { &*data.cast::<$data>() };
             // SAFETY: The call is there as long as this one.
             let regs = unsafe { $crate::vesper::Regs::from_raw(regs) };
-            data.$method(regs);
+            // For any lifetime, so that the method keeps nothing of this one.
+            let method: fn(&$data, &mut $crate::vesper::Regs) = $data::$method;
+            method(data, regs);
         }
         handler as *mut ::kernel::ffi::c_void
     }};
@@ -297,8 +301,10 @@ macro_rules! source {
                 unsafe extern "C" fn begin(
                     data: *mut ::kernel::ffi::c_void,
                 ) -> ::kernel::ffi::c_int {
+                    // For any lifetime, so that the method keeps nothing of this one.
+                    let method: fn(&$data) -> ::kernel::error::Result = $data::$begin;
                     // SAFETY: The hook holds a reference to the data.
-                    match unsafe { &*data.cast::<$data>() }.$begin() {
+                    match method(unsafe { &*data.cast::<$data>() }) {
                         Ok(()) => 0,
                         Err(e) => e.to_errno(),
                     }
@@ -308,8 +314,9 @@ macro_rules! source {
                 ///
                 /// Called with the data of a hook that is being detached.
                 unsafe extern "C" fn end(data: *mut ::kernel::ffi::c_void) {
+                    let method: fn(&$same) = $same::$end;
                     // SAFETY: As in `begin`.
-                    unsafe { &*data.cast::<$same>() }.$end();
+                    method(unsafe { &*data.cast::<$same>() });
                 }
 
                 $crate::vesper::bindings::vesper_hook_spec {

@@ -74,6 +74,7 @@ pub(crate) use {
     value::{
         Bytes,
         Hex,
+        Labels,
         Names,
         Stack,
         Symbol,

@@ -14,12 +14,35 @@ use kernel::ffi::c_ulong;
 /// Most entries of a [`Stack`].
 pub(crate) const MAX_STACK: usize = 64;
 
+/// Names of a field's values, or none.
+#[derive(Clone, Copy)]
+pub(crate) struct Labels(*const bindings::vesper_labels);
+
+impl Labels {
+    /// None.
+    pub(crate) const NONE: Self = Self(ptr::null());
+
+    /// Those of a table.
+    ///
+    /// # Safety
+    ///
+    /// The table, and all that it refers to, is there as long as the module.
+    pub(crate) const unsafe fn new(raw: *const bindings::vesper_labels) -> Self {
+        Self(raw)
+    }
+
+    /// For the description of a field.
+    pub(crate) const fn as_ptr(self) -> *const bindings::vesper_labels {
+        self.0
+    }
+}
+
 /// The value of a field: how it is described, how long it is, how it is written.
 pub(crate) trait Value {
     /// `VESPER_TYPE_*`.
     const TYPE: u32;
     /// Names of its values.
-    const LABELS: *const bindings::vesper_labels = ptr::null();
+    const LABELS: Labels = Labels::NONE;
 
     /// Most bytes it takes. Any context.
     fn size(&self) -> usize;
