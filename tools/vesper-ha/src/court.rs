@@ -53,10 +53,6 @@ pub struct Court {
 impl Court {
     /// One that has yet to be told what was before.
     pub fn new(actor: Arc<Actor>, past: &[Line]) -> Self {
-        let id = |line: &Line| match line {
-            Line::Found(found) => Some(found.id),
-            _ => None,
-        };
         Self {
             judge: Judge::new((&actor.config.limit).into()),
             guests: Guests::default(),
@@ -66,7 +62,7 @@ impl Court {
             told: HashSet::new(),
             notes: Notes::default(),
             losses: Losses::default(),
-            next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
+            next: past.iter().filter_map(Line::id).max().unwrap_or(0) + 1,
             host_boot: host_boot(),
             records: 0,
             lost: Loss::default(),
@@ -144,6 +140,12 @@ impl Court {
         let (mut over, mut spared) = (BTreeSet::new(), BTreeSet::new());
         for line in &past {
             match line {
+                // What came before was another's, whose own line could not be written.
+                Line::Found(Found { id, .. }) => {
+                    done.remove(id);
+                    over.remove(id);
+                    spared.remove(id);
+                }
                 Line::Done { id } => drop(over.insert(*id)),
                 Line::Spared { id, .. } => drop(spared.insert(*id)),
                 Line::Step { id, what, ok, .. } if *ok => {

@@ -106,6 +106,21 @@ pub enum Line {
     },
 }
 
+impl Line {
+    /// The number of the finding that it is about, or because of which it was written.
+    pub fn id(&self) -> Option<u64> {
+        match self {
+            Self::Found(Found { id, .. })
+            | Self::Named { id, .. }
+            | Self::Step { id, .. }
+            | Self::Done { id }
+            | Self::Spared { id, .. }
+            | Self::TakenBack { id, .. } => Some(*id).filter(|&id| id != any()),
+            Self::Cleared { .. } | Self::Lost { .. } | Self::Note { .. } => None,
+        }
+    }
+}
+
 /// What a rule has found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Found {

@@ -559,6 +559,37 @@ fn a_hang_waits_for_what_its_guest_has_to_say_but_not_for_ever() {
     }
 }
 
+#[test]
+fn what_could_not_be_written_down_is_taken_for_nothing_else() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(1);
+    drop(court);
+    // There was no room for what was found, and for what was done there was.
+    let path = place.path().join("journal.jsonl");
+    let lines = |lines: &[Line]| {
+        let text = lines.iter().map(|line| json!(line).to_string() + "\n");
+        text.collect::<String>()
+    };
+    let mut left = place.journal();
+    left.retain(|line| !matches!(line, Line::Found(_)));
+    fs::write(&path, lines(&left)).unwrap();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    assert!(court.event(record("exec")).is_some_and(|id| id > 1));
+    drop(court);
+    // An earlier version gave the number to the next, and did not get to do anything.
+    left.extend(place.found().pop().map(Line::Found));
+    if let Some(Line::Found(found)) = left.last_mut() {
+        (found.id, found.rule) = (1, "killed".into());
+    }
+    fs::write(&path, lines(&left)).unwrap();
+    let before = place.done();
+    drop(place.begin(false, &[domain(READY, ALIVE, 0)]));
+    place.wait_for(2);
+    assert_eq!(place.done(), before + 1);
+}
+
 /// A section of the documentation.
 fn documented(section: &str) -> &'static str {
     let text = include_str!("../../../../Documentation/high-availability.md");
