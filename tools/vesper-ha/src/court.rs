@@ -12,6 +12,7 @@ use vesper_cli::cat;
 
 use crate::action::{log, Act, Actor, FAIL};
 use crate::event::{Boot, Event};
+use crate::excerpt;
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
 use crate::judge::{Judge, Verdict};
@@ -268,7 +269,8 @@ impl Court {
             probe: found.probe,
             name: found.event,
             time_ns: i128::from(found.time_ns),
-            fields: found.fields,
+            // An earlier version has written all that there was.
+            fields: excerpt::fields(&found.fields),
         };
         if self.rules()[number].is_deadly() {
             self.mark(&event, &found.rule);
@@ -288,7 +290,7 @@ impl Court {
     }
 
     /// Judges; gives the number of the last line in the journal about it.
-    fn event(&mut self, event: Event) -> Option<u64> {
+    fn event(&mut self, mut event: Event) -> Option<u64> {
         for spared in self.actor.spared() {
             self.judge.spared(spared.rule, &spared.boot, spared.failed);
         }
@@ -310,6 +312,11 @@ impl Court {
         let verdicts = self
             .judge
             .judge(rules, &event, current.as_ref(), ending, i128::from(now));
+        if verdicts.is_empty() {
+            return None;
+        }
+        // Rules have seen all of it.
+        event.fields = excerpt::fields(&event.fields);
         let mut last = None;
         for verdict in verdicts {
             let put_off = matches!(verdict, Verdict::PutOff { .. });
@@ -576,14 +583,14 @@ impl cat::Judge for Court {
             return None;
         }
         if self.notes.may(boot_ns()) {
-            self.note(item.to_string());
+            self.note(excerpt::text(&item.to_string()));
         }
         None
     }
 
     fn named(&mut self, id: u64, item: &Json) {
         let fields = item.get("fields").and_then(Json::as_object);
-        if let Some(fields) = fields.cloned() {
+        if let Some(fields) = fields.map(excerpt::fields) {
             self.actor.journal.write(&Line::Named { id, fields });
         }
     }

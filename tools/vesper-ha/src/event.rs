@@ -28,6 +28,9 @@ pub const GUEST_EVENTS: [&str; 9] = [
 /// Their fields.
 pub const GUEST_FIELDS: [&str; 4] = ["run_state", "pid", "hangs", "orderly"];
 
+/// Characters of a boot id.
+const BOOT_ID: usize = 36;
+
 /// A boot of a guest: what is true of one is not true of the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Boot {
@@ -84,9 +87,11 @@ impl Event {
     /// --json` prints was written, or should have been.
     pub fn whose(item: &Json) -> Option<(Boot, String)> {
         let text = |key: &str| item.get(key)?.as_str().map(base);
+        // The guest's own word, of whatever length.
+        let id = text("boot_id").unwrap_or_default();
         let boot = Boot {
             guest: text("domain")?,
-            id: text("boot_id").unwrap_or_default(),
+            id: id.chars().take(BOOT_ID).collect(),
         };
         Some((boot, text("module")?))
     }
@@ -189,6 +194,15 @@ fn base(name: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_boot_id_is_no_longer_than_one() {
+        let id = "10111213-1415-1617-1819-1a1b1c1d1e1f";
+        for boot_id in [id.to_owned(), id.to_owned() + &"x".repeat(1 << 20)] {
+            let item = json!({ "domain": "web1", "module": "process", "boot_id": boot_id });
+            assert_eq!(Event::whose(&item).unwrap().0.id, id);
+        }
+    }
 
     #[test]
     fn a_guest_writes_no_lines_and_no_fields_of_its_own() {

@@ -23,6 +23,7 @@ pub mod config;
 pub mod court;
 pub mod error;
 pub mod event;
+pub mod excerpt;
 pub mod explain;
 pub mod guests;
 pub mod hold;

@@ -560,6 +560,41 @@ fn a_hang_waits_for_what_its_guest_has_to_say_but_not_for_ever() {
 }
 
 #[test]
+fn a_long_record_pushes_nothing_out_and_reaches_programs() {
+    use cat::Judge as _;
+    let rules = r#"
+[cluster]
+manager = "none"
+[[rule]]
+name = "long"
+probe = "process"
+event = "exit"
+where = { list = "7" }
+destroy = true
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done; echo $VESPER_FIELDS"]
+"#;
+    let place = Place::new();
+    let mut court = place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut list = vec![json!({ "value": 0, "label": "x" }); 1 << 16];
+    list.push(json!(7));
+    let fields = json!({ "list": list, "text": "x".repeat(1 << 20) });
+    let mut event = record("exit");
+    event.fields = fields.as_object().unwrap().clone();
+    let id = court.event(event).unwrap();
+    court.named(id, &json!({ "fields": fields }));
+    // What is no record in the form of one.
+    court.item(&json!({ "domain": "web1", "fields": fields }));
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+    let text = fs::read_to_string(place.path().join("journal.jsonl")).unwrap();
+    let longest = text.lines().map(str::len).max().unwrap();
+    assert!((1 << 13..1 << 15).contains(&longest), "{longest}");
+    assert_eq!(place.latches().get("web1").unwrap().unwrap().rule, "long");
+    let mark = fs::metadata(place.path().join("latches/web1.latch")).unwrap();
+    assert!(mark.len() < 1 << 15);
+}
+
+#[test]
 fn what_could_not_be_written_down_is_taken_for_nothing_else() {
     let place = Place::new();
     let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
