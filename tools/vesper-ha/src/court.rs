@@ -359,6 +359,7 @@ impl Court {
                 vmm_pid,
                 failed,
                 refrained,
+                acts,
                 put_off,
                 dry_run: actor.dry_run,
                 settings: rule.settings(&event.boot.guest),

@@ -16,6 +16,7 @@ use vesper_cli::generate;
 
 pub mod action;
 pub mod attributes;
+pub mod carry;
 pub mod check;
 pub mod cli;
 pub mod cluster;

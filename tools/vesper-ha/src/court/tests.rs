@@ -594,6 +594,82 @@ command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done; echo $VESPER_FIELDS"]
     assert!(mark.len() < 1 << 15);
 }
 
+/// As if so much had been written that nothing of before is left in the journal's files.
+fn fill(place: &Place) {
+    let names = ["journal.jsonl.1", "journal.jsonl"];
+    let [aside, path] = names.map(|name| place.path().join(name));
+    for _ in 0..3 {
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(16 << 20).unwrap();
+        let (at_ns, text) = (0, "x".into());
+        let journal = Journal::open(place.path()).unwrap();
+        journal.write(&Line::Note { at_ns, text });
+    }
+    for path in [aside, path] {
+        let text = fs::read(path).unwrap();
+        assert!(text.windows(4).all(|part| part != b"web1"));
+    }
+}
+
+#[test]
+fn what_is_open_or_set_is_not_pushed_out() {
+    let rules = r#"
+[cluster]
+patience = "0s"
+[[rule]]
+name = "sick"
+probe = "process"
+event = "exec"
+hold = "1s"
+health = "red"
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+hold = "1h"
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+"#;
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    court.event(record("exit"));
+    court.event(record("exec"));
+    place.wait_for(2);
+    drop(court);
+    undone(&place);
+    fill(&place);
+    // Both are begun again.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    place.wait_for(2);
+    assert_eq!(place.done(), 2);
+    assert_eq!(court.event(record("exit")), None);
+    drop(court);
+    // Done they are not, and held back they still are.
+    fill(&place);
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.event(record("exit")), None);
+    drop(court);
+    assert_eq!(place.found().len(), 2);
+    assert_eq!(place.done(), 2);
+    // What is cleared does not come back.
+    place.latches().ask_to_forget("web1").unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    let court = begin();
+    let taken_back = |line: &Line| matches!(line, Line::TakenBack { .. });
+    while !place.journal().iter().any(taken_back) {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(court);
+    fill(&place);
+    let court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    drop(court);
+    assert_eq!(place.done(), 2);
+}
+
 #[test]
 fn what_could_not_be_written_down_is_taken_for_nothing_else() {
     let place = Place::new();
