@@ -20,6 +20,7 @@ use crate::attributes::Attributes;
 use crate::cluster::{run, Failure, Pacemaker};
 use crate::config::{Config, Manager};
 use crate::event::{Boot, Event};
+use crate::excerpt;
 use crate::hold::Hold;
 use crate::journal::{now_ns, Journal, Line};
 use crate::latch::{Latch, Latches};
@@ -202,6 +203,7 @@ impl Actor {
             };
             let ok = done.is_ok();
             let (Ok(text) | Err(text)) = done;
+            let text = excerpt::text(&text);
             log(&format!(
                 "{}: {guest}: {what}{}: {text}",
                 rule.name,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use vesper_cli::sys;
 use wait_timeout::ChildExt;
 
 use crate::hold::Hold;
@@ -248,6 +249,7 @@ fn run_for(command: &mut Command, limit: Duration, rest: Duration) -> Result<End
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    sys::unblock_signals_in(command);
     let mut child = command.spawn().map_err(fail)?;
     let said =
         collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
@@ -376,5 +378,21 @@ mod tests {
         rustix::process::kill_process(left, rustix::process::Signal::KILL).unwrap();
         assert!(sh("exec sleep 60", Duration::from_millis(10)).is_err());
         assert!(run(&mut Command::new("/no/such/program"), CALL).is_err());
+    }
+
+    #[test]
+    fn what_the_daemon_blocks_its_programs_do_not() {
+        // In a thread of its own, which no other test gets.
+        let said = thread::spawn(|| {
+            sys::block_interrupts().unwrap();
+            // Some shells clear it themselves.
+            run(
+                Command::new("grep").args(["SigBlk", "/proc/self/status"]),
+                CALL,
+            )
+            .unwrap()
+        });
+        let said = said.join().unwrap();
+        assert_eq!(said.out, "SigBlk:\t0000000000000000\n");
     }
 }

@@ -12,6 +12,7 @@ use vesper_cli::cat;
 
 use crate::action::{log, Act, Actor, FAIL};
 use crate::event::{Boot, Event};
+use crate::excerpt;
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
 use crate::judge::{Judge, Verdict};
@@ -53,10 +54,6 @@ pub struct Court {
 impl Court {
     /// One that has yet to be told what was before.
     pub fn new(actor: Arc<Actor>, past: &[Line]) -> Self {
-        let id = |line: &Line| match line {
-            Line::Found(found) => Some(found.id),
-            _ => None,
-        };
         Self {
             judge: Judge::new((&actor.config.limit).into()),
             guests: Guests::default(),
@@ -66,7 +63,7 @@ impl Court {
             told: HashSet::new(),
             notes: Notes::default(),
             losses: Losses::default(),
-            next: past.iter().filter_map(id).max().unwrap_or(0) + 1,
+            next: past.iter().filter_map(Line::id).max().unwrap_or(0) + 1,
             host_boot: host_boot(),
             records: 0,
             lost: Loss::default(),
@@ -144,6 +141,12 @@ impl Court {
         let (mut over, mut spared) = (BTreeSet::new(), BTreeSet::new());
         for line in &past {
             match line {
+                // What came before was another's, whose own line could not be written.
+                Line::Found(Found { id, .. }) => {
+                    done.remove(id);
+                    over.remove(id);
+                    spared.remove(id);
+                }
                 Line::Done { id } => drop(over.insert(*id)),
                 Line::Spared { id, .. } => drop(spared.insert(*id)),
                 Line::Step { id, what, ok, .. } if *ok => {
@@ -266,7 +269,8 @@ impl Court {
             probe: found.probe,
             name: found.event,
             time_ns: i128::from(found.time_ns),
-            fields: found.fields,
+            // An earlier version has written all that there was.
+            fields: excerpt::fields(&found.fields),
         };
         if self.rules()[number].is_deadly() {
             self.mark(&event, &found.rule);
@@ -286,7 +290,7 @@ impl Court {
     }
 
     /// Judges; gives the number of the last line in the journal about it.
-    fn event(&mut self, event: Event) -> Option<u64> {
+    fn event(&mut self, mut event: Event) -> Option<u64> {
         for spared in self.actor.spared() {
             self.judge.spared(spared.rule, &spared.boot, spared.failed);
         }
@@ -308,6 +312,11 @@ impl Court {
         let verdicts = self
             .judge
             .judge(rules, &event, current.as_ref(), ending, i128::from(now));
+        if verdicts.is_empty() {
+            return None;
+        }
+        // Rules have seen all of it.
+        event.fields = excerpt::fields(&event.fields);
         let mut last = None;
         for verdict in verdicts {
             let put_off = matches!(verdict, Verdict::PutOff { .. });
@@ -350,6 +359,7 @@ impl Court {
                 vmm_pid,
                 failed,
                 refrained,
+                acts,
                 put_off,
                 dry_run: actor.dry_run,
                 settings: rule.settings(&event.boot.guest),
@@ -574,14 +584,14 @@ impl cat::Judge for Court {
             return None;
         }
         if self.notes.may(boot_ns()) {
-            self.note(item.to_string());
+            self.note(excerpt::text(&item.to_string()));
         }
         None
     }
 
     fn named(&mut self, id: u64, item: &Json) {
         let fields = item.get("fields").and_then(Json::as_object);
-        if let Some(fields) = fields.cloned() {
+        if let Some(fields) = fields.map(excerpt::fields) {
             self.actor.journal.write(&Line::Named { id, fields });
         }
     }

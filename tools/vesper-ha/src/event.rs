@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value as Json};
 use vesper_abi::bindings::{self, vesper_domain};
+use vesper_abi::escape::{Escaped, Quoted};
 use vesper_abi::name::text;
 
 /// The `probe` of events that the host module itself tells of.
@@ -26,6 +27,9 @@ pub const GUEST_EVENTS: [&str; 9] = [
 
 /// Their fields.
 pub const GUEST_FIELDS: [&str; 4] = ["run_state", "pid", "hangs", "orderly"];
+
+/// Characters of a boot id.
+const BOOT_ID: usize = 36;
 
 /// A boot of a guest: what is true of one is not true of the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,9 +87,11 @@ impl Event {
     /// --json` prints was written, or should have been.
     pub fn whose(item: &Json) -> Option<(Boot, String)> {
         let text = |key: &str| item.get(key)?.as_str().map(base);
+        // The guest's own word, of whatever length.
+        let id = text("boot_id").unwrap_or_default();
         let boot = Boot {
             guest: text("domain")?,
-            id: text("boot_id").unwrap_or_default(),
+            id: id.chars().take(BOOT_ID).collect(),
         };
         Some((boot, text("module")?))
     }
@@ -137,21 +143,36 @@ impl Event {
     }
 }
 
+/// On one line, whatever the guest has written.
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}: {}", self.boot.guest, self.probe, self.name)?;
-        for (name, value) in &self.fields {
-            match plain(value) {
-                Some(value) => write!(f, " {name}={value}")?,
-                None => continue,
-            }
+        let name = Escaped(self.name.as_bytes());
+        write!(f, "{}/{}: {name}", self.boot.guest, self.probe)?;
+        match shown(&self.fields).as_str() {
+            "" => Ok(()),
+            fields => write!(f, " {fields}"),
         }
-        Ok(())
     }
 }
 
-/// A value on one line: the label of one that has a label. Lists have no such
-/// form.
+/// Fields on one line, but for lists. A word stands as it is, other text in quotes: what a
+/// guest has put into one field can't be taken for another.
+pub fn shown(fields: &Map<String, Json>) -> String {
+    let field = |(name, value): (&String, &Json)| {
+        let (name, value) = (Escaped(name.as_bytes()), plain(value)?);
+        let bytes = value.as_bytes();
+        let is_word = |c: char| !c.is_whitespace() && c != '"';
+        Some(match !bytes.is_empty() && value.chars().all(is_word) {
+            true => format!("{name}={}", Escaped(bytes)),
+            false => format!("{name}={}", Quoted(bytes)),
+        })
+    };
+    let fields: Vec<_> = fields.iter().filter_map(field).collect();
+    fields.join(" ")
+}
+
+/// A value as the guest has written it: the label of one that has a label. Lists have no
+/// such form.
 pub fn plain(value: &Json) -> Option<String> {
     match value {
         Json::String(text) => Some(text.clone()),
@@ -167,4 +188,48 @@ pub fn plain(value: &Json) -> Option<String> {
 /// The name that a guest or module had before something new took it.
 fn base(name: &str) -> String {
     name.split('@').next().unwrap_or(name).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_boot_id_is_no_longer_than_one() {
+        let id = "10111213-1415-1617-1819-1a1b1c1d1e1f";
+        for boot_id in [id.to_owned(), id.to_owned() + &"x".repeat(1 << 20)] {
+            let item = json!({ "domain": "web1", "module": "process", "boot_id": boot_id });
+            assert_eq!(Event::whose(&item).unwrap().0.id, id);
+        }
+    }
+
+    #[test]
+    fn a_guest_writes_no_lines_and_no_fields_of_its_own() {
+        let fields = json!({
+            "path": "/tmp/x\nfound: web2/process: exec",
+            "comm": "sh last=yes",
+            "cause": { "value": 1, "label": "a\u{2028}b" },
+            "plain": "postgres",
+            "quote": "\"",
+            "none": "",
+            "at": "0xff",
+            "pid": 7,
+            "stack": ["f"],
+        });
+        let event = Event {
+            boot: Boot {
+                guest: "web1".into(),
+                id: "1".into(),
+            },
+            probe: "process".into(),
+            name: "exec\u{1b}".into(),
+            time_ns: 0,
+            fields: fields.as_object().unwrap().clone(),
+        };
+        assert_eq!(
+            event.to_string(),
+            r#"web1/process: exec\x1b path="/tmp/x\nfound: web2/process: exec" comm="sh last=yes" cause="a\u{2028}b" plain=postgres quote="\"" none="" at=0xff pid=7"#
+        );
+    }
 }

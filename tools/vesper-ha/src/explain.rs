@@ -7,13 +7,13 @@ use std::io::Write;
 
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use serde_json::{Map, Value as Json};
-use vesper_abi::escape::Shown;
+use serde_json::Value as Json;
+use vesper_abi::escape::{Escaped, Shown};
 use vesper_cli::time;
 
 use crate::cli::Explain;
 use crate::error::Result;
-use crate::event::plain;
+use crate::event::{plain, shown};
 use crate::journal::{Found, Line};
 use crate::losses::Loss;
 
@@ -162,10 +162,10 @@ impl Story {
             at(found.time_ns),
             found.guest,
             found.rule,
-            found.event,
+            Escaped(found.event.as_bytes()),
             found.probe
         );
-        let line = one_line(&found.fields);
+        let line = shown(&found.fields);
         if !line.is_empty() {
             text += &format!("  {line}\n");
         }
@@ -173,9 +173,10 @@ impl Story {
             let Json::Array(entries) = value else {
                 continue;
             };
-            text += &format!("  {name}:\n");
+            text += &format!("  {}:\n", Escaped(name.as_bytes()));
             for entry in entries {
-                text += &format!("    {}\n", plain(entry).unwrap_or_else(|| "?".into()));
+                let entry = plain(entry).unwrap_or_else(|| "?".into());
+                text += &format!("    {}\n", Escaped(entry.as_bytes()));
             }
         }
         if found.held_back > 0 {
@@ -212,13 +213,51 @@ impl Story {
     }
 }
 
-fn one_line(fields: &Map<String, Json>) -> String {
-    let field = |(name, value): (&String, &Json)| Some(format!("{name}={}", plain(value)?));
-    let fields: Vec<_> = fields.iter().filter_map(field).collect();
-    fields.join(" ")
-}
-
 /// A time between two events.
 fn span(ns: i64) -> String {
     format!("{:.1} ms", ns as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_guest_writes_no_lines_of_its_own() {
+        let fields = json!({
+            "path": "/tmp/x\n  fail after 1.0 ms: done",
+            "stack\n": ["f\n  fail", { "value": "0x1", "label": "g h\u{1b}[2J" }],
+        });
+        let found = Found {
+            guest: "web1".into(),
+            rule: "exec".into(),
+            event: "exec\n".into(),
+            probe: "process".into(),
+            fields: fields.as_object().unwrap().clone(),
+            ..Found::default()
+        };
+        let args = Explain {
+            guest: None,
+            last: 1,
+            json: vesper_cli::cli::Json { json: false },
+        };
+        let mut out = Vec::new();
+        explain(&args, vec![Line::Found(found)], &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let (first, rest) = out.split_once('\n').unwrap();
+        assert!(
+            first.ends_with(r" web1: exec (exec\n of process)"),
+            "{first}"
+        );
+        assert_eq!(
+            rest,
+            r#"  path="/tmp/x\n  fail after 1.0 ms: done"
+  stack\n:
+    f\n  fail
+    g h\x1b[2J
+  judged 0.0 ms after it happened
+"#
+        );
+    }
 }

@@ -3,6 +3,7 @@
 //! What was seen and done, a JSON object a line. It is written before anything is
 //! done, so that a daemon that was killed finds out what it had begun.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::action::log;
+use crate::carry::Needed;
 use crate::error::{Error, Result};
 use crate::event::Boot;
 use crate::hold::Hold;
@@ -20,8 +22,13 @@ use crate::judge::Refrain;
 use crate::losses::Loss;
 
 const NAME: &str = "journal.jsonl";
+/// All of it, oldest first: what older lines there are that are needed, the file that was put
+/// aside, and the one that is written.
+const FILES: [&str; 3] = ["journal.jsonl.carried", "journal.jsonl.1", NAME];
 /// The file before it is put aside; one such is kept.
 const MAX_LEN: u64 = 16 << 20;
+/// Where it could not be put aside, that is tried again after so much more.
+const MORE: u64 = 1 << 20;
 
 /// A line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -106,6 +113,21 @@ pub enum Line {
     },
 }
 
+impl Line {
+    /// The number of the finding that it is about, or because of which it was written.
+    pub fn id(&self) -> Option<u64> {
+        match self {
+            Self::Found(Found { id, .. })
+            | Self::Named { id, .. }
+            | Self::Step { id, .. }
+            | Self::Done { id }
+            | Self::Spared { id, .. }
+            | Self::TakenBack { id, .. } => Some(*id).filter(|&id| id != any()),
+            Self::Cleared { .. } | Self::Lost { .. } | Self::Note { .. } => None,
+        }
+    }
+}
+
 /// What a rule has found.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Found {
@@ -146,6 +168,9 @@ pub struct Found {
     pub failed: bool,
     /// Why nothing is done, if nothing is.
     pub refrained: Option<String>,
+    /// Something is to be done.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub acts: bool,
     /// The limit on actions put it off.
     #[serde(default, skip_serializing_if = "is_no")]
     pub put_off: bool,
@@ -198,6 +223,8 @@ struct Lines<W> {
     /// The last one may be a part only, of a writer that died or found no more room: the
     /// next one must not be glued to it.
     torn: bool,
+    /// How long it may be.
+    most: u64,
 }
 
 impl Journal {
@@ -228,11 +255,16 @@ impl Journal {
 
     /// Puts a file aside that has become long. Where that can't be done, it becomes longer.
     fn turn(&self, out: &mut Lines<File>) -> io::Result<()> {
-        if out.out.metadata()?.len() < MAX_LEN {
+        let len = out.out.metadata()?.len();
+        if len < out.most {
             return Ok(());
         }
-        let path = self.dir.join(NAME);
-        match fs::rename(&path, self.dir.join(format!("{NAME}.1"))) {
+        out.most = len + MORE;
+        if let Err(error) = self.carry() {
+            log(&format!("what was before may be forgotten: {error}"));
+        }
+        let [_, aside, path] = FILES.map(|name| self.dir.join(name));
+        match fs::rename(&path, aside) {
             // So far it came the last time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed?,
@@ -241,32 +273,74 @@ impl Journal {
         Ok(())
     }
 
+    /// Carries over what is needed of the lines that are about to be gone. A crash before they
+    /// are leaves them there twice.
+    fn carry(&self) -> Result<()> {
+        let mut needed = Needed::new(host_boot());
+        each(&self.dir, &FILES, |at, text, _| {
+            if let Ok(line) = serde_json::from_slice(text) {
+                needed.note(at, &line);
+            }
+        })?;
+        let findings = needed.findings();
+        let (mut kept, mut known) = (Vec::new(), HashSet::new());
+        each(&self.dir, &FILES[..2], |at, text, _| {
+            let line = serde_json::from_slice(text);
+            let is_needed = line.is_ok_and(|line| needed.has(at, &line, &findings));
+            if is_needed && known.insert(text.to_owned()) {
+                kept.extend_from_slice(text);
+                kept.push(b'\n');
+            }
+        })?;
+        let path = self.dir.join(FILES[0]);
+        let new = path.with_extension("new");
+        let written = fs::write(&new, kept).and_then(|()| fs::rename(&new, &path));
+        written.map_err(|error| Error::File { path, error })
+    }
+
     /// Everything in it, oldest first. Lines that a crash cut off are left out.
     pub fn read(dir: &Path) -> Result<Vec<Line>> {
-        let mut lines = Vec::new();
-        for name in [format!("{NAME}.1"), NAME.into()] {
-            let path = dir.join(name);
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(Error::File { path, error }),
+        let (mut lines, mut carried) = (Vec::new(), HashSet::new());
+        each(dir, &FILES, |_, text, file| {
+            let is_new = match file {
+                0 => carried.insert(text.to_owned()),
+                1 => !carried.contains(text),
+                _ => true,
             };
-            for text in BufReader::new(file).split(b'\n') {
-                let text = text.map_err(|error| Error::File {
-                    path: path.clone(),
-                    error,
-                })?;
-                lines.extend(serde_json::from_slice::<Line>(&text).ok());
+            if is_new {
+                lines.extend(serde_json::from_slice::<Line>(text).ok());
             }
-        }
+        })?;
         Ok(lines)
     }
+}
+
+/// Hands on each line of these files, with its number and that of the file.
+fn each(dir: &Path, files: &[&str], mut take: impl FnMut(usize, &[u8], usize)) -> Result<()> {
+    let mut at = 0;
+    for (number, name) in files.iter().enumerate() {
+        let path = dir.join(name);
+        let failed = |error| Error::File {
+            path: path.clone(),
+            error,
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file.map_err(failed)?,
+        };
+        for text in BufReader::new(file).split(b'\n') {
+            take(at, &text.map_err(failed)?, number);
+            at += 1;
+        }
+    }
+    Ok(())
 }
 
 fn append(path: &Path) -> io::Result<Lines<File>> {
     let out = OpenOptions::new().create(true).append(true).open(path)?;
     let torn = out.metadata()?.len() > 0;
-    Ok(Lines { out, torn })
+    let most = MAX_LEN;
+    Ok(Lines { out, torn, most })
 }
 
 impl<W: Write> Lines<W> {
@@ -353,6 +427,7 @@ mod tests {
             let mut lines = Lines {
                 out: disk,
                 torn: false,
+                most: MAX_LEN,
             };
             lines.write(done(1).as_bytes()).unwrap();
             let full = [2, 3].map(|id| lines.write(done(id).as_bytes()).is_err());
@@ -403,5 +478,14 @@ mod tests {
         journal.write(&Line::Done { id: 3 });
         let text = fs::read(&path).unwrap();
         assert!(text.ends_with(done(3).as_bytes()));
+    }
+
+    #[test]
+    fn what_a_crash_left_twice_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(FILES[0]), done(1) + &done(3)).unwrap();
+        fs::write(dir.path().join(FILES[1]), done(2) + &done(3)).unwrap();
+        fs::write(dir.path().join(FILES[2]), done(4)).unwrap();
+        assert_eq!(ids(dir.path()), [1, 3, 2, 4]);
     }
 }

@@ -16,6 +16,7 @@ use vesper_cli::generate;
 
 pub mod action;
 pub mod attributes;
+pub mod carry;
 pub mod check;
 pub mod cli;
 pub mod cluster;
@@ -23,6 +24,7 @@ pub mod config;
 pub mod court;
 pub mod error;
 pub mod event;
+pub mod excerpt;
 pub mod explain;
 pub mod guests;
 pub mod hold;

@@ -559,6 +559,148 @@ fn a_hang_waits_for_what_its_guest_has_to_say_but_not_for_ever() {
     }
 }
 
+#[test]
+fn a_long_record_pushes_nothing_out_and_reaches_programs() {
+    use cat::Judge as _;
+    let rules = r#"
+[cluster]
+manager = "none"
+[[rule]]
+name = "long"
+probe = "process"
+event = "exit"
+where = { list = "7" }
+destroy = true
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done; echo $VESPER_FIELDS"]
+"#;
+    let place = Place::new();
+    let mut court = place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut list = vec![json!({ "value": 0, "label": "x" }); 1 << 16];
+    list.push(json!(7));
+    let fields = json!({ "list": list, "text": "x".repeat(1 << 20) });
+    let mut event = record("exit");
+    event.fields = fields.as_object().unwrap().clone();
+    let id = court.event(event).unwrap();
+    court.named(id, &json!({ "fields": fields }));
+    // What is no record in the form of one.
+    court.item(&json!({ "domain": "web1", "fields": fields }));
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+    let text = fs::read_to_string(place.path().join("journal.jsonl")).unwrap();
+    let longest = text.lines().map(str::len).max().unwrap();
+    assert!((1 << 13..1 << 15).contains(&longest), "{longest}");
+    assert_eq!(place.latches().get("web1").unwrap().unwrap().rule, "long");
+    let mark = fs::metadata(place.path().join("latches/web1.latch")).unwrap();
+    assert!(mark.len() < 1 << 15);
+}
+
+/// As if so much had been written that nothing of before is left in the journal's files.
+fn fill(place: &Place) {
+    let names = ["journal.jsonl.1", "journal.jsonl"];
+    let [aside, path] = names.map(|name| place.path().join(name));
+    for _ in 0..3 {
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(16 << 20).unwrap();
+        let (at_ns, text) = (0, "x".into());
+        let journal = Journal::open(place.path()).unwrap();
+        journal.write(&Line::Note { at_ns, text });
+    }
+    for path in [aside, path] {
+        let text = fs::read(path).unwrap();
+        assert!(text.windows(4).all(|part| part != b"web1"));
+    }
+}
+
+#[test]
+fn what_is_open_or_set_is_not_pushed_out() {
+    let rules = r#"
+[cluster]
+patience = "0s"
+[[rule]]
+name = "sick"
+probe = "process"
+event = "exec"
+hold = "1s"
+health = "red"
+[[rule]]
+name = "killed"
+probe = "process"
+event = "exit"
+hold = "1h"
+command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+"#;
+    let place = Place::new();
+    let begin = || place.begin_with(rules, false, &[domain(READY, ALIVE, 0)]);
+    let mut court = begin();
+    court.event(record("exit"));
+    court.event(record("exec"));
+    place.wait_for(2);
+    drop(court);
+    undone(&place);
+    fill(&place);
+    // Both are begun again.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    place.wait_for(2);
+    assert_eq!(place.done(), 2);
+    assert_eq!(court.event(record("exit")), None);
+    drop(court);
+    // Done they are not, and held back they still are.
+    fill(&place);
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(court.event(record("exit")), None);
+    drop(court);
+    assert_eq!(place.found().len(), 2);
+    assert_eq!(place.done(), 2);
+    // What is cleared does not come back.
+    place.latches().ask_to_forget("web1").unwrap();
+    let limit = Instant::now() + Duration::from_secs(60);
+    let court = begin();
+    let taken_back = |line: &Line| matches!(line, Line::TakenBack { .. });
+    while !place.journal().iter().any(taken_back) {
+        assert!(Instant::now() < limit);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(court);
+    fill(&place);
+    let court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    drop(court);
+    assert_eq!(place.done(), 2);
+}
+
+#[test]
+fn what_could_not_be_written_down_is_taken_for_nothing_else() {
+    let place = Place::new();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    court.event(record("exit"));
+    place.wait_for(1);
+    drop(court);
+    // There was no room for what was found, and for what was done there was.
+    let path = place.path().join("journal.jsonl");
+    let lines = |lines: &[Line]| {
+        let text = lines.iter().map(|line| json!(line).to_string() + "\n");
+        text.collect::<String>()
+    };
+    let mut left = place.journal();
+    left.retain(|line| !matches!(line, Line::Found(_)));
+    fs::write(&path, lines(&left)).unwrap();
+    let mut court = place.begin(false, &[domain(READY, ALIVE, 0)]);
+    assert!(court.event(record("exec")).is_some_and(|id| id > 1));
+    drop(court);
+    // An earlier version gave the number to the next, and did not get to do anything.
+    left.extend(place.found().pop().map(Line::Found));
+    if let Some(Line::Found(found)) = left.last_mut() {
+        (found.id, found.rule) = (1, "killed".into());
+    }
+    fs::write(&path, lines(&left)).unwrap();
+    let before = place.done();
+    drop(place.begin(false, &[domain(READY, ALIVE, 0)]));
+    place.wait_for(2);
+    assert_eq!(place.done(), before + 1);
+}
+
 /// A section of the documentation.
 fn documented(section: &str) -> &'static str {
     let text = include_str!("../../../../Documentation/high-availability.md");

@@ -19,6 +19,7 @@ use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::record::{Lookup, Watch};
 use crate::relay::ModuleFiles;
+use crate::timeline::{Counter, Reading, WallClock};
 
 /// Taken from one module before the others have their turn: a guest that writes
 /// without end holds up nobody else. So many records, out of so many bytes.
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many records of a module may wait for names at a time; others are told of as
 /// they are.
 const MAX_WAITING: usize = 64;
+/// How often the host's clocks are read while there are records.
+const READ: Duration = Duration::from_secs(1);
 
 /// Who is handed what the feed reads, as `vesper cat --json` prints it.
 pub trait Judge {
@@ -63,6 +66,10 @@ pub struct Feed<C> {
     stale: bool,
     /// Something could not be opened or read, as when too much is open: it is tried again then.
     again: Option<Instant>,
+    /// Reads the host's wall clock beside its counters.
+    read: fn() -> [Reading; 2],
+    /// What it gave, and when it is to be read again.
+    clocks: ([Reading; 2], Instant),
 }
 
 /// One module, and what is still to be said of its records.
@@ -94,7 +101,10 @@ pub struct Round {
 impl<C: Control> Feed<C> {
     /// A feed that follows nothing yet. `host` is asked for the time of guests.
     pub fn new(debugfs: Debugfs, host: Result<Host<C>>) -> Result<Self> {
+        let read = || Reading::both(&WallClock::now());
         Ok(Self {
+            read,
+            clocks: (read(), Instant::now() + READ),
             lookup: Lookup::new(&debugfs, host),
             watch: Watch::new()?,
             debugfs,
@@ -124,6 +134,7 @@ impl<C: Control> Feed<C> {
                 module: None,
             });
         }
+        self.read_clocks();
         let mut refused = Vec::new();
         let mut unread = std::mem::take(&mut self.unread);
         for (found, path) in self.watch.find(&self.debugfs, &self.targets)? {
@@ -147,7 +158,8 @@ impl<C: Control> Feed<C> {
                 Ok((module, _)) if module.files.identity().ok() != Some((meta.dev(), number)) => {
                     self.stale = true;
                 }
-                Ok((module, _)) => {
+                Ok((mut module, _)) => {
+                    set_clock(&mut module, &self.clocks.0);
                     let late = VecDeque::new();
                     let lacks = false;
                     let followed = Followed {
@@ -219,6 +231,7 @@ impl<C: Control> Feed<C> {
     /// can't be read is followed no longer, and told of.
     pub fn take(&mut self, judge: &mut impl Judge) -> Round {
         let mut round = Round::default();
+        self.read_clocks();
         self.modules.retain(|_, followed| {
             let last = match followed.take(judge) {
                 Ok(Taken::More) => {
@@ -241,6 +254,26 @@ impl<C: Control> Feed<C> {
         });
         round
     }
+
+    /// The host's wall clock may have been set, or goes at another rate: from here on times are
+    /// what it shows now.
+    fn read_clocks(&mut self) {
+        let now = Instant::now();
+        if now < self.clocks.1 {
+            return;
+        }
+        self.clocks = ((self.read)(), now + READ);
+        for followed in self.modules.values_mut() {
+            set_clock(&mut followed.module, &self.clocks.0);
+        }
+    }
+}
+
+fn set_clock(module: &mut Module, [by_tsc, by_clock]: &[Reading; 2]) {
+    module.label.set_clock(|counter| match counter {
+        Counter::Tsc => *by_tsc,
+        Counter::Monotonic => *by_clock,
+    });
 }
 
 /// What a module had.
@@ -341,4 +374,75 @@ impl Followed {
 /// The name that a guest or module had before something new took it.
 fn base(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Device;
+    use std::fs;
+    use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
+
+    const DAY: i128 = 86_400_000_000_000;
+
+    /// Of the records, when they were.
+    #[derive(Default)]
+    struct Times(Vec<i128>);
+
+    impl Judge for Times {
+        fn item(&mut self, item: &Json) -> Option<u64> {
+            let time = item["timestamp_ns"].as_i64().unwrap();
+            self.0.push(time.into());
+            None
+        }
+
+        fn named(&mut self, _: u64, _: &Json) {}
+    }
+
+    fn two_days_on() -> [Reading; 2] {
+        let mut now = Reading::both(&WallClock::now());
+        for reading in &mut now {
+            reading.nanoseconds += 2 * DAY;
+        }
+        now
+    }
+
+    #[test]
+    fn times_follow_the_clock() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |module: &str| {
+            let dir = root.path().join("vesper/host").join(module);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("metadata"), signal_metadata(&[])).unwrap();
+            let mut writer = PacketWriter::new(0);
+            let events = vec![signal_event(1_000_000_000, 1, "sh", 15, &[]); BATCH + 1];
+            let packets = events.chunks(32).map(|events| writer.packet(events));
+            let packets = packets.collect::<Vec<_>>().concat();
+            fs::write(dir.join(format!("{module}0")), packets).unwrap();
+        };
+        write("signal");
+        let debugfs = Debugfs::find(Some(root.path())).unwrap();
+        let mut feed = Feed::<Device>::new(debugfs, Err(Error::NoDevice("none".into()))).unwrap();
+        feed.follow(|_, _| true).unwrap();
+        let mut times = Times::default();
+        feed.take(&mut times);
+        let before = times.0[0];
+        assert_eq!(times.0, [before; BATCH]);
+        // Nobody asks the clock more often.
+        (feed.read, feed.clocks.1) = (two_days_on, Instant::now() + 1000 * READ);
+        write("process");
+        feed.follow(|_, _| true).unwrap();
+        times.0.clear();
+        feed.take(&mut times);
+        assert_eq!(times.0.len(), BATCH + 1);
+        assert!(times.0.iter().all(|time| time - before < DAY));
+        // One that was taken up before, and one that is.
+        feed.clocks.1 = Instant::now();
+        write("exec");
+        feed.follow(|_, _| true).unwrap();
+        times.0.clear();
+        feed.take(&mut times);
+        assert_eq!(times.0.len(), BATCH + 1);
+        assert!(times.0.iter().all(|time| time - before > DAY));
+    }
 }
