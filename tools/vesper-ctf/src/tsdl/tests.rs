@@ -97,6 +97,20 @@ fn enumerations() {
 }
 
 #[test]
+fn an_enumeration_is_made_of_an_integer() {
+    for ty in [
+        "enum : uint8_t { x }",
+        "e",
+        "string",
+        // Deeper than any stack.
+        &"enum:".repeat(200_000),
+    ] {
+        let text = format!("typealias enum : uint8_t {{ x }} := e; typealias enum : {ty}");
+        assert_eq!(event_error(&text), "an enumeration is made of an integer");
+    }
+}
+
+#[test]
 fn errors_name_the_place() {
     let error = error("/* CTF 1.8 */\ntypealias integer { size = 12; } := odd;");
     assert_eq!(
