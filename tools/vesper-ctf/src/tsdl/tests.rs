@@ -224,6 +224,22 @@ fn limits_hold() {
         types += &format!("typealias uint8_t := t{n};");
     }
     assert_eq!(event_error(&types), "more than 1024 types");
+    for (limit, what, quote) in [
+        (MAX_WORD, "more than 128 bytes in a word", ""),
+        (MAX_STRING, "more than 1024 bytes in a string", "\""),
+    ] {
+        let with = |len| {
+            let name = format!("{quote}{}{quote}", "x".repeat(len));
+            let label = format!("typealias enum : uint8_t {{ {name} }} := e;");
+            [label, format!("event {{ name = {name}; }};")]
+        };
+        for text in with(limit) {
+            assert!(parse(format!("{PREAMBLE}{text}").as_bytes()).is_ok());
+        }
+        for text in with(limit + 1) {
+            assert_eq!(event_error(&text), what);
+        }
+    }
     assert_eq!(
         parse(&vec![b' '; MAX_TEXT + 1]).unwrap_err().kind,
         ErrorKind::TooLong
