@@ -5,6 +5,7 @@
 use std::convert::Infallible;
 
 use proptest::prelude::*;
+use vesper_abi::packet::{PacketHead, HEAD_LEN, MAX_PACKET};
 use vesper_ctf::decoder::{Decoder, Item, ItemKind, Totals};
 use vesper_ctf::merge::{Merge, Refill};
 use vesper_ctf::metadata::{FieldType, Metadata};
@@ -179,6 +180,41 @@ fn hostile_lengths_end_the_packet_not_the_reader() {
         items[5].kind,
         ItemKind::RecordError(RecordError::Endless(_))
     ));
+}
+
+#[test]
+fn a_packet_that_claims_more_than_a_sub_buffer_holds_up_nothing() {
+    let metadata = signal();
+    let mut writer = PacketWriter::new(0);
+    let mut packet = |time| writer.packet(&[signal_event(time, 1, "a", 1, &[])]);
+    let mut claims_much = packet(1);
+    let (head, good) = (PacketHead::parse(&claims_much).unwrap().unwrap(), packet(2));
+    let head = PacketHead {
+        packet_len: MAX_PACKET,
+        ..head
+    };
+    claims_much[..HEAD_LEN].copy_from_slice(&head.to_bytes());
+    let mut decoder = Decoder::new(metadata.uuid, 0);
+    decoder.set_room(8192);
+    decoder.push(&claims_much);
+    assert_eq!(decoder.wanting(), 0);
+    decoder.push(&good);
+    let items: Vec<_> = std::iter::from_fn(|| decoder.next_item(&metadata)).collect();
+    let why = Malformed::Room {
+        packet: MAX_PACKET,
+        room: 8192,
+    };
+    let bytes = claims_much.len() as u64;
+    assert_eq!(
+        items[0].kind,
+        ItemKind::Stream(StreamError::Skipped { bytes, why })
+    );
+    assert_eq!(times(&items[1..]), [2]);
+    // Of a sub-buffer that is full.
+    let full = packet(3);
+    decoder.set_room(full.len());
+    decoder.push(&full);
+    assert_eq!(decoder.peek(&metadata), Some(3));
 }
 
 /// What is shown of a record is a bounded multiple of what it has.

@@ -189,7 +189,12 @@ impl Module {
         // Also of those that were opened before one that can't be.
         for file in self.files.list().iter().skip(before) {
             let uuid = self.symbols.metadata().uuid;
-            self.decoders.push(Decoder::new(uuid, file.cpu()));
+            let mut decoder = Decoder::new(uuid, file.cpu());
+            // A copy may be of any channel.
+            if let Some(room) = file.packet_room() {
+                decoder.set_room(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            self.decoders.push(decoder);
         }
         scanned?;
         Ok(self.decoders.len() > before)
