@@ -301,6 +301,7 @@ impl<'a, R: Refill<Error = Error>> Line<'a, R> {
         label: &'a Label,
         mut source: R,
     ) -> Result<Self> {
+        symbols.begin_batch();
         let metadata = symbols.metadata();
         Ok(Self {
             merge: Merge::new(decoders, &metadata, &mut source)?,
