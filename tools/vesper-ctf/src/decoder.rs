@@ -89,6 +89,11 @@ impl Decoder {
         }
     }
 
+    /// Takes no packets of more than `room` bytes, the size of the channel's sub-buffers.
+    pub fn set_room(&mut self, room: usize) {
+        self.stream.set_room(room);
+    }
+
     /// Adds what was read from the file.
     pub fn push(&mut self, bytes: &[u8]) {
         self.stream.push(bytes);

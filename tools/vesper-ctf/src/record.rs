@@ -9,6 +9,13 @@ use thiserror::Error;
 
 use crate::metadata::{EventClass, Field, FieldType, IntType, Length, Metadata, Scalar};
 
+/// Elements of all arrays of an event that are not text: shown, each takes many times the
+/// bytes that it has in the packet.
+pub const MAX_ELEMENTS: u64 = 1 << 20;
+/// The same of those that have labels, which are longer still. Call stacks that probes save
+/// have 64 at most.
+pub const MAX_LABELLED: u64 = 4096;
+
 /// Why the bytes are no event.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RecordError {
@@ -21,6 +28,42 @@ pub enum RecordError {
     /// A string that runs to the end of the packet.
     #[error("a string without an end, at byte {0}")]
     Endless(usize),
+    /// More than can be shown.
+    #[error("an array takes the event beyond {limit} {what}, at byte {at}")]
+    TooMany {
+        /// What.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+        /// Where the array begins.
+        at: usize,
+    },
+}
+
+/// What the arrays of an event may still have.
+struct Room {
+    elements: u64,
+    labelled: u64,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self {
+            elements: MAX_ELEMENTS,
+            labelled: MAX_LABELLED,
+        }
+    }
+
+    /// Claims `count` elements of an array at `at`.
+    fn take(&mut self, element: &Scalar, count: u64, at: usize) -> Result<(), RecordError> {
+        let (left, what, limit) = match element {
+            Scalar::Int(_) => (&mut self.elements, "elements", MAX_ELEMENTS),
+            Scalar::Enum(..) => (&mut self.labelled, "elements with labels", MAX_LABELLED),
+        };
+        let rest = left.checked_sub(count);
+        *left = rest.ok_or(RecordError::TooMany { what, limit, at })?;
+        Ok(())
+    }
 }
 
 /// The value of a field. Ranges are of bytes in the packet, so that a field
@@ -54,7 +97,8 @@ impl Record {
     pub fn decode(metadata: &Metadata, packet: &[u8], at: &mut usize) -> Result<Self, RecordError> {
         let header = &metadata.event_header;
         let mut head = Vec::with_capacity(header.fields.len());
-        decode_fields(&header.fields, packet, at, &mut head)?;
+        let room = &mut Room::new();
+        decode_fields(&header.fields, packet, at, room, &mut head)?;
         let int = |n: usize| match head.get(n) {
             Some(Value::Int(value)) => *value as u64,
             _ => 0,
@@ -63,9 +107,9 @@ impl Record {
         let class = metadata.events.get(&id).ok_or(RecordError::Event(id))?;
         let count = metadata.event_context.len() + class.fields.len();
         let mut values = Vec::with_capacity(count);
-        decode_fields(&metadata.event_context, packet, at, &mut values)?;
+        decode_fields(&metadata.event_context, packet, at, room, &mut values)?;
         let mut own = Vec::with_capacity(class.fields.len());
-        decode_fields(&class.fields, packet, at, &mut own)?;
+        decode_fields(&class.fields, packet, at, room, &mut own)?;
         values.append(&mut own);
         Ok(Self {
             timestamp: int(header.timestamp),
@@ -93,6 +137,7 @@ fn decode_fields(
     fields: &[Field],
     packet: &[u8],
     at: &mut usize,
+    room: &mut Room,
     values: &mut Vec<Value>,
 ) -> Result<(), RecordError> {
     for field in fields {
@@ -110,7 +155,7 @@ fn decode_fields(
                 *at = start + len + 1;
                 Value::Text(start..start + len)
             }
-            FieldType::Array(element, length) => array(element, *length, packet, at, values)?,
+            FieldType::Array(element, length) => array(element, *length, packet, at, room, values)?,
         };
         values.push(value);
     }
@@ -122,6 +167,7 @@ fn array(
     length: Length,
     packet: &[u8],
     at: &mut usize,
+    room: &mut Room,
     before: &[Value],
 ) -> Result<Value, RecordError> {
     let count = match length {
@@ -140,6 +186,7 @@ fn array(
     let range = take(packet, at, bytes)?;
     let is_text = int.text && int.bytes == 1 && matches!(element, Scalar::Int(_));
     if !is_text {
+        room.take(element, count, start)?;
         return Ok(Value::Array(range));
     }
     let text = &packet[range.clone()];

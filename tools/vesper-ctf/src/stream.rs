@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use vesper_abi::bindings::VIRTIO_VESPER_PACKET_MAGIC;
-use vesper_abi::packet::{PacketError, PacketHead, HEAD_LEN};
+use vesper_abi::packet::{PacketError, PacketHead, HEAD_LEN, MAX_PACKET};
 
 /// A whole packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,16 +43,26 @@ pub enum Malformed {
     /// It is of another trace.
     #[error("the packet's uuid is not that of the metadata")]
     Uuid,
+    /// It says that it is longer than the channel's sub-buffers are.
+    #[error("packet of {packet} bytes, more than the {room} of a sub-buffer")]
+    Room {
+        /// Bytes of the packet.
+        packet: usize,
+        /// Bytes of a sub-buffer.
+        room: usize,
+    },
 }
 
 /// Cuts a stream of bytes into packets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PacketStream {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that are done with.
     start: usize,
     /// Packets of other traces are refused.
     uuid: Option<[u8; 16]>,
+    /// Bytes that a packet can have.
+    room: usize,
     /// What is being skipped, and how much of it so far.
     skipping: Option<(Malformed, u64)>,
 }
@@ -61,9 +71,18 @@ impl PacketStream {
     /// A stream of packets that belong to trace `uuid`, or to any.
     pub fn new(uuid: Option<[u8; 16]>) -> Self {
         Self {
+            buffer: Vec::new(),
+            start: 0,
             uuid,
-            ..Self::default()
+            room: MAX_PACKET,
+            skipping: None,
         }
+    }
+
+    /// Takes no packets of more than `room` bytes, the size of the channel's sub-buffers:
+    /// one that says it is longer would have all that follows wait for its end.
+    pub fn set_room(&mut self, room: usize) {
+        self.room = room;
     }
 
     /// Adds bytes behind those that are there.
@@ -85,7 +104,7 @@ impl PacketStream {
     /// whole, as far as that is known; 0 if none has.
     pub fn wanting(&self) -> usize {
         let rest = &self.buffer[self.start..];
-        let len = match PacketHead::parse(rest) {
+        let len = match self.check(rest) {
             _ if rest.is_empty() || self.skipping.is_some() => 0,
             None => HEAD_LEN,
             Some(Ok(head)) => head.packet_len,
@@ -146,6 +165,10 @@ impl PacketStream {
         };
         match self.uuid {
             Some(uuid) if uuid != head.uuid => Some(Err(Malformed::Uuid)),
+            _ if head.packet_len > self.room => Some(Err(Malformed::Room {
+                packet: head.packet_len,
+                room: self.room,
+            })),
             _ => Some(Ok(head)),
         }
     }

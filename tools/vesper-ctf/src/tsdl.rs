@@ -17,6 +17,12 @@ mod types;
 
 /// Metadata text is refused beyond this many bytes.
 pub const MAX_TEXT: usize = 8 << 20;
+/// Bytes of a word, such as the name of a field: each record is shown with it. Those that
+/// probes have are about half as long.
+pub const MAX_WORD: usize = 128;
+/// Bytes of a string, such as a label: a record of few bytes may be shown with many. The
+/// kernel's longest symbols have about 650.
+pub const MAX_STRING: usize = 1024;
 /// Named types.
 pub const MAX_TYPES: usize = 1024;
 /// Fields of one struct.

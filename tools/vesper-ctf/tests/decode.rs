@@ -5,10 +5,11 @@
 use std::convert::Infallible;
 
 use proptest::prelude::*;
+use vesper_abi::packet::{PacketHead, HEAD_LEN, MAX_PACKET};
 use vesper_ctf::decoder::{Decoder, Item, ItemKind, Totals};
 use vesper_ctf::merge::{Merge, Refill};
 use vesper_ctf::metadata::{FieldType, Metadata};
-use vesper_ctf::record::{elements, RecordError, Value};
+use vesper_ctf::record::{elements, RecordError, Value, MAX_ELEMENTS, MAX_LABELLED};
 use vesper_ctf::stream::{Malformed, StreamError};
 use vesper_ctf::tsdl;
 use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter, PREAMBLE, UUID};
@@ -179,6 +180,82 @@ fn hostile_lengths_end_the_packet_not_the_reader() {
         items[5].kind,
         ItemKind::RecordError(RecordError::Endless(_))
     ));
+}
+
+#[test]
+fn a_packet_that_claims_more_than_a_sub_buffer_holds_up_nothing() {
+    let metadata = signal();
+    let mut writer = PacketWriter::new(0);
+    let mut packet = |time| writer.packet(&[signal_event(time, 1, "a", 1, &[])]);
+    let mut claims_much = packet(1);
+    let (head, good) = (PacketHead::parse(&claims_much).unwrap().unwrap(), packet(2));
+    let head = PacketHead {
+        packet_len: MAX_PACKET,
+        ..head
+    };
+    claims_much[..HEAD_LEN].copy_from_slice(&head.to_bytes());
+    let mut decoder = Decoder::new(metadata.uuid, 0);
+    decoder.set_room(8192);
+    decoder.push(&claims_much);
+    assert_eq!(decoder.wanting(), 0);
+    decoder.push(&good);
+    let items: Vec<_> = std::iter::from_fn(|| decoder.next_item(&metadata)).collect();
+    let why = Malformed::Room {
+        packet: MAX_PACKET,
+        room: 8192,
+    };
+    let bytes = claims_much.len() as u64;
+    assert_eq!(
+        items[0].kind,
+        ItemKind::Stream(StreamError::Skipped { bytes, why })
+    );
+    assert_eq!(times(&items[1..]), [2]);
+    // Of a sub-buffer that is full.
+    let full = packet(3);
+    decoder.set_room(full.len());
+    decoder.push(&full);
+    assert_eq!(decoder.peek(&metadata), Some(3));
+}
+
+/// What is shown of a record is a bounded multiple of what it has.
+#[test]
+fn an_event_has_so_many_elements_at_most() {
+    let event = r#"
+typealias enum : uint8_t { "label" = 0 } := label_t;
+event { name = "arrays"; fields := struct {
+	uint32_t n; uint8_t plain[n]; uint32_t m; label_t first[m]; label_t second[1];
+	char_t text[2000000];
+}; };"#;
+    let metadata = tsdl::parse(format!("{PREAMBLE}{event}").as_bytes()).unwrap();
+    let decoded = |plain: u64, labelled: u64| {
+        let event = EventBytes::new(0, 1)
+            .raw((plain as u32).to_le_bytes())
+            .raw(vec![0; plain as usize])
+            .raw((labelled as u32).to_le_bytes())
+            .raw(vec![0; labelled as usize + 1 + 2_000_000]);
+        let bytes = PacketWriter::new(0).packet(&[event]);
+        let (items, _) = decode(&metadata, &bytes, usize::MAX);
+        match &items[..] {
+            [Item {
+                kind: ItemKind::Record(..),
+                ..
+            }] => None,
+            [Item {
+                kind: ItemKind::RecordError(error),
+                ..
+            }] => Some(error.to_string()),
+            _ => panic!("{} items", items.len()),
+        }
+    };
+    assert_eq!(decoded(MAX_ELEMENTS, MAX_LABELLED - 1), None);
+    assert_eq!(
+        decoded(MAX_ELEMENTS + 1, 0).as_deref(),
+        Some("an array takes the event beyond 1048576 elements, at byte 96")
+    );
+    assert_eq!(
+        decoded(0, MAX_LABELLED).as_deref(),
+        Some("an array takes the event beyond 4096 elements with labels, at byte 4196")
+    );
 }
 
 struct Nothing;

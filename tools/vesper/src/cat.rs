@@ -16,7 +16,7 @@ use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
 use crate::record::{Lookup, RecordError};
-use crate::relay::ModuleFiles;
+use crate::relay::{End, ModuleFiles, RelayFile};
 use crate::{say, sys};
 
 mod feed;
@@ -37,6 +37,8 @@ struct Module {
     decoders: Vec<Decoder>,
     symbols: Symbols,
     label: Label,
+    /// A copy of a directory: its files do not grow.
+    is_copy: bool,
     /// All files have ended, and the metadata were read after that.
     over: bool,
 }
@@ -104,7 +106,9 @@ impl Module {
         let symbols = Symbols::load(&files, dir.display().to_string())?;
         // A copy tells by itself where it comes from.
         let label = Label::of_copy(&symbols.metadata());
-        Ok(Self::new(files, symbols, label))
+        let mut module = Self::new(files, symbols, label);
+        module.is_copy = true;
+        Ok(module)
     }
 
     fn of_targets<C: Control>(
@@ -178,6 +182,7 @@ impl Module {
             decoders: Vec::new(),
             symbols,
             label,
+            is_copy: false,
             over: false,
         }
     }
@@ -189,10 +194,23 @@ impl Module {
         // Also of those that were opened before one that can't be.
         for file in self.files.list().iter().skip(before) {
             let uuid = self.symbols.metadata().uuid;
-            self.decoders.push(Decoder::new(uuid, file.cpu()));
+            let mut decoder = Decoder::new(uuid, file.cpu());
+            // A copy may be of any channel.
+            if let Some(room) = file.packet_room() {
+                decoder.set_room(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            self.decoders.push(decoder);
         }
         scanned?;
         Ok(self.decoders.len() > before)
+    }
+
+    /// Where what each file has now ends.
+    fn ends(&self) -> Vec<End> {
+        match self.is_copy {
+            true => Vec::new(),
+            false => self.files.list().iter().map(RelayFile::end).collect(),
+        }
     }
 
     /// Looks at the metadata once more when nothing is left but them: the host keeps the
@@ -210,16 +228,37 @@ struct Files<'a> {
     buffer: Vec<u8>,
     /// Bytes that may still be read: packets need not have any records.
     left: usize,
+    /// Where each file ends, with the bytes that were read of it; one that has none is read as
+    /// long as there is something.
+    ends: Vec<(End, usize)>,
 }
 
 impl<'a> Files<'a> {
+    /// Reads what there is, but not more than `left` bytes.
     fn new(files: &'a mut ModuleFiles, left: usize) -> Self {
         let buffer = vec![0; CHUNK];
         Self {
             files,
             buffer,
             left,
+            ends: Vec::new(),
         }
+    }
+
+    /// Reads as far as `ends`.
+    fn up_to(files: &'a mut ModuleFiles, ends: Vec<End>) -> Self {
+        let ends = ends.into_iter().map(|end| (end, 0)).collect();
+        Self {
+            ends,
+            ..Self::new(files, usize::MAX)
+        }
+    }
+
+    /// Whether nothing more is to be begun of a file.
+    fn is_at_end(&self, number: usize) -> bool {
+        let file = &self.files.list()[number];
+        let end = self.ends.get(number);
+        end.is_some_and(|&(end, taken)| file.is_at(end, taken))
     }
 }
 
@@ -227,8 +266,9 @@ impl Refill for Files<'_> {
     type Error = Error;
 
     fn refill(&mut self, number: usize, decoder: &mut Decoder) -> Result<bool> {
-        // After Ctrl-C no more than the rest of a packet of which some has been taken.
-        let room = match sys::interrupted() {
+        // After Ctrl-C, and at its end, no more than the rest of a packet of which some has
+        // been taken.
+        let room = match sys::interrupted() || self.is_at_end(number) {
             true => decoder.wanting().min(CHUNK),
             false => CHUNK,
         };
@@ -238,6 +278,9 @@ impl Refill for Files<'_> {
         let len = self.files.read(number, &mut self.buffer[..room])?;
         decoder.push(&self.buffer[..len]);
         self.left = self.left.saturating_sub(len);
+        if let Some((_, taken)) = self.ends.get_mut(number) {
+            *taken += len;
+        }
         Ok(len > 0)
     }
 }
@@ -258,6 +301,7 @@ impl<'a, R: Refill<Error = Error>> Line<'a, R> {
         label: &'a Label,
         mut source: R,
     ) -> Result<Self> {
+        symbols.begin_batch();
         let metadata = symbols.metadata();
         Ok(Self {
             merge: Merge::new(decoders, &metadata, &mut source)?,
@@ -304,11 +348,13 @@ impl<W: Write> Session<'_, W> {
         totals
     }
 
-    /// Everything there is, in order of time.
+    /// Everything that is there now, in order of time.
     fn drain(&mut self) -> Result<()> {
         let mut lines = Vec::new();
-        for module in &mut self.modules {
-            let source = Files::new(&mut module.files, usize::MAX);
+        // Of all, before any is read.
+        let ends: Vec<_> = self.modules.iter().map(Module::ends).collect();
+        for (module, ends) in self.modules.iter_mut().zip(ends) {
+            let source = Files::up_to(&mut module.files, ends);
             let (decoders, symbols) = (&mut module.decoders, &mut module.symbols);
             lines.push(Line::new(decoders, symbols, &module.label, source)?);
         }

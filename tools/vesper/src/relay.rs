@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use vesper_abi::bindings::VESPER_POSITION_ENDED;
+use vesper_abi::bindings::{vesper_position, VESPER_POSITION_ENDED};
+use vesper_abi::packet::MAX_PACKET;
 
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
@@ -21,6 +22,19 @@ use crate::sys;
 
 /// The file beside the relay files that describes their format.
 const METADATA: &str = "metadata";
+
+/// No buffer has more bytes.
+const LAP: usize = MAX_PACKET;
+
+/// Where what a file has at some time ends. Who does not follow it reads no further: a guest
+/// may write as fast as that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum End {
+    /// Behind so many sub-buffers since the channel opened.
+    Produced(u64),
+    /// Behind so many bytes from there, as the host module does not say.
+    Bytes(usize),
+}
 
 /// One buffer.
 #[derive(Debug)]
@@ -69,6 +83,20 @@ impl RelayFile {
     pub(crate) fn packet_room(&self) -> Option<u64> {
         let position = sys::position(&self.file).ok()?;
         Some(u64::from(position.subbuf_size))
+    }
+
+    /// Where what it has now ends.
+    pub(crate) fn end(&self) -> End {
+        let position = sys::position(&self.file);
+        position.map_or(End::Bytes(LAP), |position| End::Produced(position.produced))
+    }
+
+    /// Whether it has been read as far as that, `taken` bytes since [`RelayFile::end`].
+    pub(crate) fn is_at(&self, end: End, taken: usize) -> bool {
+        match end {
+            End::Produced(number) => sys::position(&self.file).is_ok_and(|at| is_at(&at, number)),
+            End::Bytes(bytes) => taken >= bytes,
+        }
     }
 
     /// Records dropped in the guest so far, if the host module says.
@@ -302,6 +330,12 @@ impl RelayFile {
     }
 }
 
+/// Whether readers are done with `number` sub-buffers; never if no more will come, as then all
+/// that is there comes to an end.
+fn is_at(position: &vesper_position, number: u64) -> bool {
+    position.flags & VESPER_POSITION_ENDED == 0 && position.consumed >= number
+}
+
 impl AsFd for RelayFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -327,7 +361,23 @@ fn buffer_number(name: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use zerocopy::FromZeros;
+
     use super::*;
+
+    #[test]
+    fn who_does_not_follow_reads_what_was_there() {
+        let mut position = vesper_position::new_zeroed();
+        position.consumed = 6;
+        position.produced = 9;
+        assert!(!is_at(&position, 7));
+        position.consumed = 7;
+        assert!(is_at(&position, 7));
+        position.consumed = 8;
+        assert!(is_at(&position, 7));
+        position.flags = VESPER_POSITION_ENDED;
+        assert!(!is_at(&position, 7));
+    }
 
     #[test]
     fn relay_files_end_in_a_number() {

@@ -16,6 +16,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, Pid};
 use tempfile::TempDir;
+use vesper_abi::packet::{PacketHead, HEAD_LEN, MAX_PACKET};
 use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
 
 /// What is read at a time.
@@ -285,6 +286,34 @@ fn following_ends_when_all_writers_have_hung_up() {
     drop(pipe);
     let (_, code, words) = follower.end();
     assert_eq!((code, words.as_str()), (Some(0), "1 records, 0 lost\n"));
+}
+
+/// A guest that writes as fast as it is read does not keep a reader who does not follow it.
+#[test]
+fn without_following_no_more_is_read_than_a_buffer_has() {
+    let tree = Tree::new();
+    let mut writer = PacketWriter::new(0);
+    let mut packet = |time: u64, padding: usize| {
+        let mut packet = writer.packet(&[signal_event(time, time as i32, "a", 1, &[])]);
+        let head = PacketHead::parse(&packet).unwrap().unwrap();
+        let packet_len = head.packet_len + padding;
+        let head = PacketHead { packet_len, ..head };
+        packet[..HEAD_LEN].copy_from_slice(&head.to_bytes());
+        packet.resize(packet_len, 0);
+        packet
+    };
+    // The lap ends within the third.
+    let half = MAX_PACKET / 2;
+    let packets = [packet(1, half), packet(2, half - 1000), packet(3, 1000)];
+    let last = packet(4, 0);
+    tree.write("signal0", &[packets.concat(), last].concat());
+    let shown = |args: &[&str]| {
+        let output = tree.cat(args);
+        assert!(output.stderr.is_empty(), "{}", text(&output.stderr));
+        text(&output.stdout).matches("sender_pid=").count()
+    };
+    assert_eq!(shown(&["web1/signal"]), 3);
+    assert_eq!(shown(&["--from", tree.dir.to_str().unwrap()]), 4);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 
 use vesper_abi::escape::{Escaped, Quoted};
 
-use super::{ErrorKind, Located};
+use super::parser::too_many;
+use super::{ErrorKind, Located, MAX_STRING, MAX_WORD};
 
 /// A token.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl<'a> Lexer<'a> {
             None => Token::End,
             Some(b'"') => Token::Text(self.text()?),
             Some(b) if b.is_ascii_digit() => self.number()?,
-            Some(b) if b.is_ascii_alphabetic() || *b == b'_' => self.word(),
+            Some(b) if b.is_ascii_alphabetic() || *b == b'_' => self.word()?,
             Some(&b) => {
                 let mark = MARKS.iter().find(|mark| rest.starts_with(mark.as_bytes()));
                 let mark = mark.ok_or((start, ErrorKind::Byte(b)))?;
@@ -97,8 +98,13 @@ impl<'a> Lexer<'a> {
         std::str::from_utf8(&rest[..len]).unwrap_or_default()
     }
 
-    fn word(&mut self) -> Token<'a> {
-        Token::Word(self.take(|b| b.is_ascii_alphanumeric() || b == b'_'))
+    fn word(&mut self) -> Located<Token<'a>> {
+        let start = self.at;
+        let word = self.take(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if word.len() > MAX_WORD {
+            return Err((start, too_many("bytes in a word", MAX_WORD)));
+        }
+        Ok(Token::Word(word))
     }
 
     fn number(&mut self) -> Located<Token<'a>> {
@@ -141,6 +147,9 @@ impl<'a> Lexer<'a> {
                     }
                 }
                 other => out.push(other),
+            }
+            if out.len() > MAX_STRING {
+                return Err((start, too_many("bytes in a string", MAX_STRING)));
             }
         }
     }

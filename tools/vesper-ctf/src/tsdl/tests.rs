@@ -97,6 +97,20 @@ fn enumerations() {
 }
 
 #[test]
+fn an_enumeration_is_made_of_an_integer() {
+    for ty in [
+        "enum : uint8_t { x }",
+        "e",
+        "string",
+        // Deeper than any stack.
+        &"enum:".repeat(200_000),
+    ] {
+        let text = format!("typealias enum : uint8_t {{ x }} := e; typealias enum : {ty}");
+        assert_eq!(event_error(&text), "an enumeration is made of an integer");
+    }
+}
+
+#[test]
 fn errors_name_the_place() {
     let error = error("/* CTF 1.8 */\ntypealias integer { size = 12; } := odd;");
     assert_eq!(
@@ -210,6 +224,22 @@ fn limits_hold() {
         types += &format!("typealias uint8_t := t{n};");
     }
     assert_eq!(event_error(&types), "more than 1024 types");
+    for (limit, what, quote) in [
+        (MAX_WORD, "more than 128 bytes in a word", ""),
+        (MAX_STRING, "more than 1024 bytes in a string", "\""),
+    ] {
+        let with = |len| {
+            let name = format!("{quote}{}{quote}", "x".repeat(len));
+            let label = format!("typealias enum : uint8_t {{ {name} }} := e;");
+            [label, format!("event {{ name = {name}; }};")]
+        };
+        for text in with(limit) {
+            assert!(parse(format!("{PREAMBLE}{text}").as_bytes()).is_ok());
+        }
+        for text in with(limit + 1) {
+            assert_eq!(event_error(&text), what);
+        }
+    }
     assert_eq!(
         parse(&vec![b' '; MAX_TEXT + 1]).unwrap_err().kind,
         ErrorKind::TooLong

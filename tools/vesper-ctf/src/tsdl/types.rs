@@ -108,9 +108,13 @@ impl Parser<'_> {
     fn enumeration(&mut self) -> Located<Scalar> {
         self.mark(":")?;
         let at = self.at;
-        let int = match self.any_type()? {
-            FieldType::Scalar(Scalar::Int(int)) => int,
-            _ => return Err((at, ErrorKind::Value("an enumeration is made of an integer"))),
+        let no_integer = (at, ErrorKind::Value("an enumeration is made of an integer"));
+        // Else the guest would have this call itself as often as it writes the word.
+        if self.token == Token::Word("enum") {
+            return Err(no_integer);
+        }
+        let FieldType::Scalar(Scalar::Int(int)) = self.any_type()? else {
+            return Err(no_integer);
         };
         let mut labels = Labels::default();
         let mut next = 0;

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
-use vesper_ctf::decoder::Item;
+use vesper_ctf::decoder::{Item, ItemKind};
 
 use super::symbols::{LATE, STEP};
 use super::{Files, Line, Module};
@@ -33,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// So many records of a module may wait for names at a time; others are told of as
 /// they are.
 const MAX_WAITING: usize = 64;
+/// The same in bytes of packets: each keeps the whole one that it is in.
+const MAX_WAITING_BYTES: usize = 16 << 20;
 /// How often the host's clocks are read while there are records.
 const READ: Duration = Duration::from_secs(1);
 
@@ -343,7 +345,7 @@ impl Followed {
             let Some(number) = number.filter(|_| line.symbols.is_wanting(&item)) else {
                 continue;
             };
-            if self.late.len() < MAX_WAITING {
+            if has_room(&self.late, &item) {
                 let until = Instant::now() + LATE;
                 self.late.push_back(Late {
                     number,
@@ -371,6 +373,20 @@ impl Followed {
     }
 }
 
+/// Whether one more record may wait for names.
+fn has_room(late: &VecDeque<Late>, item: &Item) -> bool {
+    let packets: BTreeMap<*const u8, usize> = late
+        .iter()
+        .map(|late| &late.item)
+        .chain([item])
+        .filter_map(|item| match &item.kind {
+            ItemKind::Record(_, packet) => Some((packet.as_ptr(), packet.len())),
+            _ => None,
+        })
+        .collect();
+    late.len() < MAX_WAITING && packets.values().sum::<usize>() <= MAX_WAITING_BYTES
+}
+
 /// The name that a guest or module had before something new took it.
 fn base(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
@@ -378,10 +394,14 @@ fn base(name: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use vesper_ctf::decoder::Decoder;
+    use vesper_ctf::tsdl;
+    use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
+
     use super::*;
     use crate::control::Device;
-    use std::fs;
-    use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter};
 
     const DAY: i128 = 86_400_000_000_000;
 
@@ -444,5 +464,37 @@ mod tests {
         feed.take(&mut times);
         assert_eq!(times.0.len(), BATCH + 1);
         assert!(times.0.iter().all(|time| time - before > DAY));
+    }
+
+    /// How many of these records, in packets of so many, can wait.
+    fn waiting(records: usize, in_packet: usize, comm: usize) -> usize {
+        let metadata = tsdl::parse(signal_metadata(&[]).as_bytes()).unwrap();
+        let comm = "x".repeat(comm);
+        let events = vec![signal_event(1, 1, &comm, 1, &[5]); in_packet];
+        let (mut decoder, mut writer) = (Decoder::new(None, 0), PacketWriter::new(0));
+        let mut late = VecDeque::new();
+        for _ in 0..records / in_packet {
+            decoder.push(&writer.packet(&events));
+            while let Some(item) = decoder.next_item(&metadata) {
+                if has_room(&late, &item) {
+                    let until = Instant::now();
+                    let number = 0;
+                    late.push_back(Late {
+                        number,
+                        item,
+                        until,
+                    });
+                }
+            }
+        }
+        late.len()
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_number_and_bytes() {
+        assert_eq!(waiting(100, 1, 10), MAX_WAITING);
+        assert_eq!(waiting(20, 1, 1 << 20), 15);
+        // A packet is kept once for all of its records.
+        assert_eq!(waiting(100, 100, 100 << 10), MAX_WAITING);
     }
 }

@@ -17,13 +17,15 @@ use vesper_ctf::tsdl;
 
 use crate::error::{Error, Result};
 use crate::relay::ModuleFiles;
+use crate::sys;
 
-/// How long a name may be behind the record that needs it, in steps.
+/// How often to look for a name that is waited for.
 pub(super) const STEP: Duration = Duration::from_millis(20);
-const STEPS: u32 = 50;
-/// After that no name is waited for.
-pub(super) const LATE: Duration = STEP.saturating_mul(STEPS);
-/// After so many records in a row whose names did not come, nothing is waited for.
+/// How long a name may be behind the record that needs it. All names that a batch needs are
+/// waited for no longer than that: meanwhile other guests' records are not shown.
+pub(super) const LATE: Duration = Duration::from_secs(1);
+/// When so many more records had names that did not come than had names that did, nothing is
+/// waited for.
 const PATIENCE: usize = 3;
 /// Reading again without waiting is not done more often than this.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -37,8 +39,10 @@ pub(super) struct Symbols {
     metadata: Arc<Metadata>,
     /// Values that no label was found for.
     unknown: HashSet<i128>,
-    /// Searches in vain since the last one that was not.
+    /// Searches in vain, less those that were not, from 0 to [`PATIENCE`].
     in_vain: usize,
+    /// How long may still be waited in this batch.
+    left: Duration,
     read_at: Instant,
 }
 
@@ -61,6 +65,7 @@ impl Symbols {
             metadata: Arc::new(metadata),
             unknown: HashSet::new(),
             in_vain: 0,
+            left: LATE,
             read_at: Instant::now(),
         })
     }
@@ -70,29 +75,46 @@ impl Symbols {
         Arc::clone(&self.metadata)
     }
 
+    /// From here on names may be waited for once more.
+    pub(super) fn begin_batch(&mut self) {
+        self.left = LATE;
+    }
+
     /// Sees to it that the labels which `item` needs are there, if they come
     /// within a moment; without `wait`, if they are there now.
     pub(super) fn look_up(&mut self, item: &Item, wait: bool) {
-        let Some(mut missing) = self.missing(item) else {
+        if self.missing(item).is_none() {
             return;
-        };
-        let patient = wait && self.in_vain < PATIENCE;
-        for _ in 0..if patient { STEPS } else { 1 } {
-            if patient {
-                std::thread::sleep(STEP);
-            } else if self.read_at.elapsed() < PAUSE {
-                return;
-            }
-            self.reload();
-            missing = match self.missing(item) {
-                None => {
-                    self.in_vain = 0;
-                    return;
-                }
-                Some(missing) => missing,
-            };
         }
-        self.in_vain = self.in_vain.saturating_add(1);
+        if wait && self.in_vain < PATIENCE && !self.left.is_zero() {
+            self.wait_for(item);
+        } else if self.read_at.elapsed() < PAUSE {
+            return;
+        } else {
+            self.reload();
+        }
+        match self.missing(item) {
+            None => self.in_vain = self.in_vain.saturating_sub(1),
+            Some(missing) => self.give_up(missing),
+        }
+    }
+
+    /// Reads again and again until `item` has its labels, or there is no more time for it.
+    fn wait_for(&mut self, item: &Item) {
+        let begun = Instant::now();
+        while begun.elapsed() < self.left && !sys::interrupted() {
+            std::thread::sleep(STEP);
+            self.reload();
+            if self.missing(item).is_none() {
+                break;
+            }
+        }
+        self.left = self.left.saturating_sub(begun.elapsed());
+    }
+
+    /// Looks no more for what no label was found for.
+    fn give_up(&mut self, missing: Vec<i128>) {
+        self.in_vain = PATIENCE.min(self.in_vain + 1);
         self.unknown.extend(missing);
     }
 
@@ -108,12 +130,9 @@ impl Symbols {
             self.reload();
         }
         match self.missing(item) {
-            None => self.in_vain = 0,
+            None => self.in_vain = self.in_vain.saturating_sub(1),
             Some(_) if !give_up => return false,
-            Some(missing) => {
-                self.in_vain = self.in_vain.saturating_add(1);
-                self.unknown.extend(missing);
-            }
+            Some(missing) => self.give_up(missing),
         }
         true
     }
@@ -168,4 +187,65 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         .take(tsdl::MAX_TEXT as u64 + 1)
         .read_to_end(&mut text)?;
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+    use vesper_ctf::decoder::Decoder;
+    use vesper_ctf::writer::{signal_event, signal_metadata, PacketWriter, UUID};
+
+    use super::*;
+
+    /// A module whose metadata have no names yet.
+    fn symbols() -> (TempDir, Symbols) {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("metadata"), signal_metadata(&[])).unwrap();
+        let files = ModuleFiles::open_copy(dir.path()).unwrap();
+        let mut symbols = Symbols::load(&files, "web1/signal".into()).unwrap();
+        // That of the files goes with them.
+        symbols.path = dir.path().join("metadata");
+        (dir, symbols)
+    }
+
+    /// A record that needs the name of `address`.
+    fn record(symbols: &Symbols, address: u64) -> Item {
+        let mut decoder = Decoder::new(Some(UUID), 0);
+        decoder.push(&PacketWriter::new(0).packet(&[signal_event(1, 1, "a", 1, &[address])]));
+        decoder.next_item(&symbols.metadata).unwrap()
+    }
+
+    #[test]
+    fn a_batch_waits_only_so_long_for_all_its_names() {
+        let (_dir, mut symbols) = symbols();
+        symbols.look_up(&record(&symbols, 5), true);
+        assert!(symbols.left.is_zero() && symbols.unknown.contains(&5));
+        // The next neither waits nor, as it was read just now, looks.
+        symbols.read_at = Instant::now() + Duration::from_secs(3600);
+        symbols.look_up(&record(&symbols, 6), true);
+        assert!(!symbols.unknown.contains(&6));
+        symbols.begin_batch();
+        symbols.look_up(&record(&symbols, 6), true);
+        assert!(symbols.left.is_zero() && symbols.unknown.contains(&6));
+    }
+
+    #[test]
+    fn a_name_that_comes_makes_up_for_one_that_does_not() {
+        let (dir, mut symbols) = symbols();
+        for address in 1..=PATIENCE as u64 + 5 {
+            assert!(symbols.is_settled(&record(&symbols, address), true));
+        }
+        let (late, next) = (record(&symbols, 100), record(&symbols, 101));
+        assert!(!symbols.is_wanting(&late));
+        let text = signal_metadata(&[("late+0/1", 100)]);
+        fs::write(dir.path().join("metadata"), text).unwrap();
+        while !symbols.is_settled(&late, false) {
+            std::thread::sleep(STEP);
+        }
+        assert!(symbols.is_wanting(&next));
+        assert!(symbols.is_settled(&next, true));
+        assert!(!symbols.is_wanting(&record(&symbols, 102)));
+    }
 }
