@@ -32,6 +32,8 @@ const MAX_SWITCH_MS: u32 = 3_600_000;
 const MAX_EVENTS: u32 = 256;
 const MAX_FIELDS: u32 = 64;
 const MAX_LABELS: u32 = 1024;
+/// Longest name or label: those who read traces take no longer ones.
+const MAX_TEXT: usize = 512;
 const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// What is to be opened.
@@ -62,7 +64,7 @@ unsafe fn table<'a, T>(table: *const T, len: u32, max: u32) -> Result<&'a [T]> {
     Ok(unsafe { slice::from_raw_parts(table, len as usize) })
 }
 
-/// A string in C.
+/// A string in C, of no more than [`MAX_TEXT`] bytes.
 ///
 /// # Safety
 ///
@@ -72,7 +74,11 @@ unsafe fn text<'a>(text: *const c_char) -> Result<&'a [u8]> {
         return Err(EINVAL);
     }
     // SAFETY: By the contract above.
-    Ok(unsafe { CStr::from_char_ptr(text) }.to_bytes())
+    let text = unsafe { CStr::from_char_ptr(text) }.to_bytes();
+    match text.len() <= MAX_TEXT {
+        true => Ok(text),
+        false => Err(EINVAL),
+    }
 }
 
 /// Makes the field of a message out of a name that obeys the rule.

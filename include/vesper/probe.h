@@ -39,7 +39,7 @@ struct module;
 /**
  * struct vesper_label - name of a value of an enumeration
  * @value: the value
- * @label: what a reader shows for it
+ * @label: what a reader shows for it, at most 512 bytes
  */
 struct vesper_label {
 	s64 value;
