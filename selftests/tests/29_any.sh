@@ -93,17 +93,16 @@ expect_eq "all records" "$(wc -l <<<"$records")" 1
 
 # Urgent, at a place that every urgent record comes by: such a one is told of at most 16
 # times in a tick of each CPU's timer, and the guest goes on.
-vesper load "$GUEST" any at=t:irq_work_entry urgent=1 || fail "what feeds itself"
+vesper load "$GUEST" any at=t:irq_work_entry,t:sched_process_exec urgent=1 || fail "what feeds itself"
 vesper cat "$GUEST/any" --follow >"$VESPER_WORK/fed" &
 reader=$!
 # shellcheck disable=SC2016 # the guest's shell is to expand it
 counts=$(guest_exec "$GUEST" '
 	work() { awk "/IWI:/ { print \$2 + \$3 }" /proc/interrupts; }
 	ticks() { awk "/^jiffies:/ { print \$2; exit }" /proc/timer_list; }
-	before=$(work); since=$(ticks); sleep 2
+	before=$(work); since=$(ticks); /bin/busybox true; sleep 2
 	echo $(($(work) - before)) $(($(ticks) - since))') || fail "the guest does not answer"
 unload any
-kill "$reader"
 wait "$reader"
 read -r work ticks <<<"$counts"
 note "irq_work: $work in $ticks ticks of 2 CPUs, $(wc -l <"$VESPER_WORK/fed") records read"
