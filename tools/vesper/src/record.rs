@@ -6,8 +6,10 @@
 //! Nothing is done by time but what bounds a delay: poll() tells of records, and
 //! inotify of modules and CPUs that come and go.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
@@ -52,10 +54,13 @@ struct Session<'a, C, W> {
     sources: Vec<Source>,
     /// Directories that have no file with records yet.
     empty: usize,
+    /// Directories with more of a trace that is being written from another.
+    waiting: usize,
     /// Directories whose modules have ended.
     done: Vec<(u64, u64)>,
     totals: Totals,
-    traces: u64,
+    /// Where the traces are.
+    places: BTreeSet<PathBuf>,
     /// Modules whose metadata can't be used.
     left_out: u64,
     buffer: Vec<u8>,
@@ -82,9 +87,10 @@ pub fn run<C: Control, W: Write>(
         lookup: Lookup::new(debugfs, host()),
         sources: Vec::new(),
         empty: 0,
+        waiting: 0,
         done: Vec::new(),
         totals: Totals::default(),
-        traces: 0,
+        places: BTreeSet::new(),
         left_out: 0,
         buffer: vec![0; CHUNK],
         out,
@@ -135,7 +141,9 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let end = self.args.time.map(|time| Instant::now() + time);
         self.look()?;
         loop {
-            self.end_those_over()?;
+            if self.end_those_over()? && self.waiting > 0 {
+                self.look()?;
+            }
             if self.sources.is_empty() && self.empty == 0 && !self.args.wait {
                 return Ok(());
             }
@@ -166,7 +174,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         for source in &mut self.sources {
             source.find_streams()?;
         }
-        self.empty = 0;
+        (self.empty, self.waiting) = (0, 0);
         for (found, path) in self.watch.find(self.debugfs, &self.args.targets)? {
             let Some(identity) = place::identity(&path) else {
                 continue;
@@ -184,8 +192,19 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             let (domain, module) = (&found.domain, &found.module);
             let lookup = &self.lookup;
             let origin = |metadata: Option<&_>| lookup.origin(domain, metadata);
-            let opened = Source::open(&path, domain, module, &self.args.output, origin);
-            let source = match opened {
+            let writers = self
+                .sources
+                .iter()
+                .map(|s| (s.name.as_str(), s.place.as_path()));
+            let writers: Vec<_> = writers.collect();
+            let output = &self.args.output;
+            let opened = Source::open(&path, domain, module, output, &writers, origin);
+            let mut source = match opened {
+                Ok(Some(source)) => source,
+                Ok(None) => {
+                    self.waiting += 1;
+                    continue;
+                }
                 // Gone between being found and being opened.
                 Err(Error::File { error, .. })
                     if error.kind() == std::io::ErrorKind::NotFound && !path.exists() =>
@@ -199,12 +218,14 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                     self.done.push(identity);
                     continue;
                 }
-                opened => opened?,
+                Err(error) => return Err(error),
             };
             let (name, at) = (&source.name, source.place.display());
             let time = lookup.describe(&source.origin);
             self.say(&format!("{name}: recording into {at}\n{name}: {time}"));
-            self.traces += 1;
+            if !self.places.insert(source.place.clone()) {
+                source.set_goes_on();
+            }
             self.sources.push(source);
         }
         Ok(())
@@ -256,8 +277,9 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         Ok(())
     }
 
-    /// Ends what is over.
-    fn end_those_over(&mut self) -> Result<()> {
+    /// Ends what is over; whether there was anything.
+    fn end_those_over(&mut self) -> Result<bool> {
+        let before = self.sources.len();
         let over = |source: &Source| source.is_over();
         while let Some(at) = self.sources.iter().position(over) {
             let mut source = self.sources.swap_remove(at);
@@ -269,7 +291,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         if self.done.len() > MAX_DONE {
             self.done.drain(..MAX_DONE / 2);
         }
-        Ok(())
+        Ok(self.sources.len() < before)
     }
 
     /// Makes a trace complete.
@@ -318,7 +340,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             missing,
             malformed,
         } = self.totals;
-        let traces = self.traces;
+        let traces = self.places.len();
         write!(
             self.out,
             "{traces} traces, {packets} packets, {bytes} bytes, {discarded} records discarded in the \

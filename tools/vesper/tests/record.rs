@@ -298,6 +298,44 @@ fn modules_and_cpus_that_come_late() {
     assert!(output.status.success(), "{output:?}");
 }
 
+/// As when a guest's driver is unbound and bound again: the host module has what is unread
+/// under another name, and the same channel again under the first.
+#[test]
+fn a_channel_that_is_opened_again_goes_on_when_all_before_is_written() {
+    let tree = Tree::new();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let mut old = pipe(&dir, "cpu0");
+    let mut writer = PacketWriter::new(0);
+    let packets: Vec<_> = (1..=3).map(|n| writer.packet(&event(10 * n))).collect();
+    let mut recorder = tree.start(&["web1/signal"]);
+    recorder.until("times are");
+    recorder.stop();
+    old.write_all(&packets[0]).unwrap();
+    fs::rename(&dir, dir.with_file_name("signal@1")).unwrap();
+    let dir = tree.described("web1/signal", &signal_metadata(&[]));
+    let mut new = pipe(&dir, "cpu0");
+    new.write_all(&packets[2]).unwrap();
+    recorder.kill(Signal::SIGCONT);
+    let trace = tree.output().join("web1/signal/cpu0");
+    while fs::read(&trace).unwrap_or_default().is_empty() {
+        std::thread::yield_now();
+    }
+    recorder.stop();
+    old.write_all(&packets[1]).unwrap();
+    drop(old);
+    recorder.kill(Signal::SIGCONT);
+    recorder.until("web1/signal: ended");
+    drop(new);
+    let output = recorder.end();
+    assert!(output.status.success(), "{output:?}");
+    let all = packets.concat();
+    let summary = String::from_utf8(output.stdout).unwrap();
+    let counted = format!("1 traces, 3 packets, {} bytes, 0 records", all.len());
+    assert!(summary.contains(&counted), "{summary}");
+    assert_eq!(fs::read(&trace).unwrap(), all);
+    assert_eq!(fs::read_dir(tree.output().join("web1")).unwrap().count(), 1);
+}
+
 /// Whether the relay file of a CPU that comes late can't be opened, or the one in the trace.
 #[test]
 fn a_cpu_that_cannot_be_recorded_costs_no_traces() {

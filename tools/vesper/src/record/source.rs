@@ -69,17 +69,21 @@ pub(super) struct Source {
     description: Option<Description>,
     files: ModuleFiles,
     streams: Vec<Stream>,
+    /// The trace was begun by another, who has counted what was there.
+    goes_on: bool,
 }
 
 impl Source {
-    /// Takes up a module's directory; the trace goes below `output`.
+    /// Takes up a module's directory; the trace goes below `output`. `None` if one of
+    /// `writers`, which are names and places, has to end first.
     pub(super) fn open(
         dir: &Path,
         domain: &str,
         module: &str,
         output: &Path,
+        writers: &[(&str, &Path)],
         origin: impl FnOnce(Option<&Metadata>) -> Origin,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
         let files = ModuleFiles::open_dir(dir).map_err(file_error(dir))?;
         let identity = files.identity().map_err(file_error(dir))?;
         let description = match File::open(files.metadata_path()) {
@@ -91,20 +95,33 @@ impl Source {
         let uuid = metadata.and_then(|metadata| metadata.uuid);
         let boot = metadata.and_then(|metadata| metadata.env_text("boot_id"));
         let boot = String::from_utf8_lossy(boot.unwrap_or_default());
+        let place = place::choose(output, domain, module, uuid.as_ref(), &boot, writers)?;
+        let Some(place) = place else {
+            return Ok(None);
+        };
         let mut source = Self {
             name: format!("{domain}/{module}"),
             identity,
-            place: place::choose(output, domain, module, uuid.as_ref(), &boot)?,
+            place,
             origin: origin(metadata),
             stale_since: None,
             files,
             description,
             streams: Vec::new(),
+            goes_on: false,
         };
         // Before anything is taken from the host.
         source.write_metadata(source.origin.guess())?;
         source.find_streams()?;
-        Ok(source)
+        Ok(Some(source))
+    }
+
+    /// Says that what is in the trace by now has been counted before.
+    pub(super) fn set_goes_on(&mut self) {
+        self.goes_on = true;
+        for stream in &mut self.streams {
+            stream.out.set_counted();
+        }
     }
 
     /// Opens the files of CPUs that have come.
@@ -133,6 +150,9 @@ impl Source {
         let mut out = StreamFile::open(&dir.join(file.name()), uuid.as_ref())?;
         if file.is_untouched() {
             out.set_from_start();
+        }
+        if self.goes_on {
+            out.set_counted();
         }
         Ok(Stream {
             out,
@@ -192,6 +212,7 @@ impl Source {
             if at_end {
                 self.tell_lost(number)?;
                 self.files.close(number);
+                self.streams[number].out.trim();
             }
             // It may have got its last bytes between the two questions.
             at_end = !at_end && self.files.is_drained(number);
