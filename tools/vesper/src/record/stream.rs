@@ -266,6 +266,11 @@ impl StreamFile {
     /// Ends it: `lost` records were dropped in the guest in all. Those that no
     /// packet tells of are told of by one without records.
     pub(super) fn finish(&mut self, uuid: &[u8; 16], cpu: u32, lost: u64) -> Result<()> {
+        if self.last.is_none() && !self.from_start {
+            // Somebody has read before, and when that was, or which of them are new, is
+            // not known.
+            return Ok(());
+        }
         let told = self.last.map_or(0, |last| last.discarded);
         if lost > told {
             // The time of the last packet: what a continued recording adds must
@@ -419,6 +424,15 @@ mod tests {
         stream.append(&packet).unwrap();
         assert_eq!(heads(&path), [(0, 0), (0, 6)]);
         assert_eq!(stream.totals().missing, 0);
+
+        // Somebody else has read all that there was.
+        let path = dir.path().join("cpu2");
+        let mut stream = StreamFile::open(&path, Some(&UUID)).unwrap();
+        stream.finish(&UUID, 2, 4).unwrap();
+        assert_eq!(heads(&path), []);
+        stream.append(&packet).unwrap();
+        stream.finish(&UUID, 2, 8).unwrap();
+        assert_eq!(heads(&path), [(0, 6), (0, 8)]);
     }
 
     #[test]
