@@ -16,6 +16,7 @@ use vesper_ctf::rewrite::{rewrite, ClockBlock};
 use vesper_ctf::stream::{Packet, PacketStream};
 use vesper_ctf::tsdl;
 
+use super::error::RecordError;
 use super::origin::Origin;
 use super::place::{self, file_error, METADATA};
 use super::stream::{StreamFile, Totals};
@@ -28,7 +29,7 @@ const DEFAULT_ROOM: u64 = 256 << 10;
 /// Taken from a file before the others have their turn.
 const BATCH: usize = 1 << 20;
 /// How often metadata is read again because it grew meanwhile.
-const TRIES: usize = 100;
+const TRIES: usize = 10;
 /// Where packets go that a reader of the trace could not take.
 const REJECTED: &str = "rejected";
 /// Where the files of channels go that the metadata say nothing of.
@@ -66,6 +67,8 @@ pub(super) struct Source {
     pub(super) origin: Origin,
     /// Something was read since the metadata were looked at.
     pub(super) stale_since: Option<Instant>,
+    /// Why nothing more is to be taken from it.
+    pub(super) failed: Option<Box<Error>>,
     description: Option<Description>,
     files: ModuleFiles,
     streams: Vec<Stream>,
@@ -84,12 +87,13 @@ impl Source {
         writers: &[(&str, &Path)],
         origin: impl FnOnce(Option<&Metadata>) -> Origin,
     ) -> Result<Option<Self>> {
-        let files = ModuleFiles::open_dir(dir).map_err(file_error(dir))?;
-        let identity = files.identity().map_err(file_error(dir))?;
+        let its = |error| its_own(file_error(dir)(error));
+        let files = ModuleFiles::open_dir(dir).map_err(its)?;
+        let identity = files.identity().map_err(its)?;
         let description = match File::open(files.metadata_path()) {
             Ok(file) => Some(Description::read(file, dir, domain, module)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(files.metadata_error(error)),
+            Err(error) => return Err(its_own(files.metadata_error(error))),
         };
         let metadata = description.as_ref().map(|d| &d.metadata);
         let uuid = metadata.and_then(|metadata| metadata.uuid);
@@ -105,6 +109,7 @@ impl Source {
             place,
             origin: origin(metadata),
             stale_since: None,
+            failed: None,
             files,
             description,
             streams: Vec::new(),
@@ -126,7 +131,7 @@ impl Source {
 
     /// Opens the files of CPUs that have come.
     pub(super) fn find_streams(&mut self) -> Result<()> {
-        let scanned = self.files.rescan();
+        let scanned = self.files.rescan().map_err(its_own);
         // Also for those that were opened before one that can't be.
         while let Some(file) = self.files.list().get(self.streams.len()) {
             let stream = self.open_stream(file)?;
@@ -191,7 +196,7 @@ impl Source {
             .is_some_and(|packets| packets.wanting() >= buffer.len());
         let ahead = if completes { 0 } else { stream.room };
         stream.out.reserve(bytes + ahead)?;
-        let len = self.files.read(number, buffer)?;
+        let len = self.files.read(number, buffer).map_err(its_own)?;
         if len > 0 {
             self.write(number, &buffer[..len])?;
             self.stale_since.get_or_insert_with(Instant::now);
@@ -364,7 +369,10 @@ impl Description {
     fn read(file: File, dir: &Path, domain: &str, module: &str) -> Result<Self> {
         let path = dir.join(METADATA);
         let target = format!("{domain}/{module}");
-        let text = whole(&file).map_err(file_error(&path))?;
+        let text = whole(&file).map_err(|error| its_own(file_error(&path)(error)))?;
+        let Some(text) = text else {
+            return Err(RecordError::Growing(target).into());
+        };
         if text.trim_ascii().is_empty() {
             return Err(Error::NoMetadata(target));
         }
@@ -384,7 +392,7 @@ impl Description {
         if !grown.is_ok_and(|len| len > 0) {
             return;
         }
-        let Ok(text) = whole(&self.file) else {
+        let Ok(Some(text)) = whole(&self.file) else {
             return;
         };
         if let Ok(metadata) = tsdl::parse(&text) {
@@ -396,9 +404,14 @@ impl Description {
     }
 }
 
+/// An error of the module's own files.
+fn its_own(error: Error) -> Error {
+    RecordError::Source(Box::new(error)).into()
+}
+
 /// The text as it is at one moment: it can grow in its middle while it is read,
-/// so it is read until it comes out the same twice.
-fn whole(file: &File) -> io::Result<Vec<u8>> {
+/// so it is read until it comes out the same twice. `None` if it does not.
+fn whole(file: &File) -> io::Result<Option<Vec<u8>>> {
     let read = || {
         let mut text = Vec::new();
         let mut reader = At(file, 0);
@@ -412,11 +425,11 @@ fn whole(file: &File) -> io::Result<Vec<u8>> {
     for _ in 0..TRIES {
         let again = read()?;
         if again == text {
-            return Ok(text);
+            return Ok(Some(text));
         }
         text = again;
     }
-    Err(io::Error::other("it grows faster than it can be read"))
+    Ok(None)
 }
 
 /// Reads from the beginning without moving the file's position.
