@@ -23,6 +23,7 @@ use crate::relay;
 use crate::sys;
 use crate::timeline::WallClock;
 
+mod check;
 mod error;
 mod lookup;
 mod origin;
@@ -249,7 +250,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 Err(
                     error @ (Error::Metadata { .. }
                     | Error::NoMetadata(_)
-                    | Error::Record(RecordError::Source(_))),
+                    | Error::Record(RecordError::Source(_) | RecordError::Clock(_))),
                 ) => {
                     self.leave_out(&error);
                     self.done.push(identity);

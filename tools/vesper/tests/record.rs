@@ -15,7 +15,7 @@ use nix::sys::signal::{kill, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, Pid};
 use tempfile::TempDir;
-use vesper_abi::packet::PacketHead;
+use vesper_abi::packet::{PacketHead, HEAD_LEN};
 use vesper_ctf::tsdl;
 use vesper_ctf::writer::{signal_event, signal_metadata, EventBytes, PacketWriter};
 
@@ -534,6 +534,96 @@ fn what_a_reader_could_not_take_is_kept_apart() {
     assert_eq!(fs::read(trace.join("cpu0")).unwrap(), late);
     assert_eq!(fs::read(trace.join("rejected/cpu0")).unwrap(), early);
     assert!(PacketHead::parse(&late).unwrap().is_ok());
+}
+
+/// Packets that are as they should be by their heads, and metadata that can be parsed.
+#[test]
+fn what_would_make_readers_refuse_all_traces_is_kept_apart() {
+    let tree = Tree::new();
+    let Hostile { output, good, bad } = hostile(&tree);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stdout);
+    for name in ["web3", "web4"] {
+        let text = format!("left out: {name}/signal: the metadata describe no clock");
+        assert!(said.contains(&text), "{said}");
+        assert!(!tree.output().join(name).exists());
+    }
+    let trace = tree.output().join("web2/signal");
+    let read = |name: &str| fs::read(trace.join(name)).unwrap();
+    assert_eq!(read("cpu0"), good);
+    assert_eq!(read("rejected/cpu0"), bad);
+    let text = fs::read(trace.join("metadata")).unwrap();
+    let clock = tsdl::parse(&text).unwrap().clock();
+    assert_eq!(
+        (clock.offset_s, clock.offset),
+        (1_699_999_999, 1_999_999_999)
+    );
+}
+
+#[test]
+#[ignore = "needs babeltrace2, which the root of `make test` has"]
+fn babeltrace2_takes_what_hostile_guests_leave() {
+    let tree = Tree::new();
+    hostile(&tree);
+    let output = Command::new("babeltrace2").arg(tree.output()).output();
+    let output = output.expect("babeltrace2 is installed");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.lines().count(), 4, "{text}");
+}
+
+/// What became of guests of which one is honest, and the packets of the second one.
+struct Hostile {
+    output: Output,
+    good: Vec<u8>,
+    bad: Vec<u8>,
+}
+
+fn hostile(tree: &Tree) -> Hostile {
+    let text = signal_metadata(&[]);
+    let offset = "offset = 1000000000;";
+    let odd = [
+        text.clone(),
+        text.replace(offset, "offset = -1;"),
+        text.replace("offset_s = 1700000000;", "offset_s = 9223372036854775807;"),
+        text.replace("map = clock.vesper_tsc.value;", ""),
+    ];
+    let mut pipes = Vec::new();
+    for (n, text) in (1..).zip(&odd) {
+        let dir = tree.described(&format!("web{n}/signal"), text);
+        pipes.push(pipe(&dir, "cpu0"));
+    }
+    let mut recorder = tree.start(&["web1", "web2", "web3", "web4"]);
+    recorder.until("web2/signal: times are");
+    pipes[0]
+        .write_all(&PacketWriter::new(0).packet(&event(10)))
+        .unwrap();
+
+    let mut writer = PacketWriter::new(0);
+    let mut good = writer.packet(&[event(10), event(12)].concat());
+    let mut bad = Vec::new();
+    let changed = |mut packet: Vec<u8>, change: fn(&mut PacketHead)| {
+        let mut head = PacketHead::parse(&packet).unwrap().unwrap();
+        change(&mut head);
+        packet[..HEAD_LEN].copy_from_slice(&head.to_bytes());
+        packet
+    };
+    let two = [event(20), event(30)].concat();
+    bad.extend(writer.packet(&[event(20), event(15), event(30)].concat()));
+    bad.extend(changed(writer.packet(&two), |head| head.tsc_begin = 21));
+    bad.extend(changed(writer.packet(&two), |head| head.tsc_end = 29));
+    bad.extend(changed(writer.packet(&two), |head| head.tsc_end = u64::MAX));
+    bad.extend(writer.packet(&event(u64::MAX - 1)));
+    bad.extend(writer.packet(&[EventBytes::new(0, 20)]));
+    bad.extend(writer.packet(&[EventBytes::new(9, 20)]));
+    let last = writer.packet(&event(40));
+    pipes[1]
+        .write_all(&[&good[..], &bad[..], &last[..]].concat())
+        .unwrap();
+    good.extend(last);
+    drop(pipes);
+    let output = recorder.end();
+    Hostile { output, good, bad }
 }
 
 #[test]

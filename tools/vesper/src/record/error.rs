@@ -45,6 +45,9 @@ pub enum RecordError {
     /// A description that does not stand still.
     #[error("{0}: the metadata grow faster than they can be read")]
     Growing(String),
+    /// A description whose times are no reader's.
+    #[error("{0}: the metadata describe no clock that readers of traces could take")]
+    Clock(String),
     /// The files of one module, which the recording of others does without.
     #[error("{0}")]
     Source(Box<Error>),
@@ -66,13 +69,14 @@ impl RecordError {
             ),
             Self::Unwritten { .. } => Some("the trace ends before them on that CPU"),
             Self::Malformed(_) => Some(
-                "whole ones that go back in time are in the directory 'rejected' of the module",
+                "whole ones whose times or events readers would refuse are in the directory \
+                 'rejected' of the module",
             ),
             Self::LeftOut(_) => Some(
                 "their records stay with the host, as far as the buffers hold them: copy the \
                  files of debugfs",
             ),
-            Self::Growing(_) | Self::Source(_) => None,
+            Self::Growing(_) | Self::Clock(_) | Self::Source(_) => None,
         }
     }
 }

@@ -16,6 +16,7 @@ use vesper_ctf::rewrite::{rewrite, ClockBlock};
 use vesper_ctf::stream::{Packet, PacketStream};
 use vesper_ctf::tsdl;
 
+use super::check::{self, Found};
 use super::error::RecordError;
 use super::origin::Origin;
 use super::place::{self, file_error, METADATA};
@@ -70,6 +71,8 @@ pub(super) struct Source {
     /// Why nothing more is to be taken from it.
     pub(super) failed: Option<Box<Error>>,
     description: Option<Description>,
+    /// The last time that a packet can have.
+    last_cycle: u64,
     files: ModuleFiles,
     streams: Vec<Stream>,
     /// The trace was begun by another, who has counted what was there.
@@ -99,6 +102,14 @@ impl Source {
         let uuid = metadata.and_then(|metadata| metadata.uuid);
         let boot = metadata.and_then(|metadata| metadata.env_text("boot_id"));
         let boot = String::from_utf8_lossy(boot.unwrap_or_default());
+        let origin = origin(metadata);
+        let last_cycle = match (metadata, origin.guess()) {
+            (Some(metadata), Some(block)) => {
+                let last = check::last_cycle(metadata, &block.clock);
+                last.ok_or_else(|| RecordError::Clock(format!("{domain}/{module}")))?
+            }
+            _ => u64::MAX,
+        };
         let place = place::choose(output, domain, module, uuid.as_ref(), &boot, writers)?;
         let Some(place) = place else {
             return Ok(None);
@@ -107,11 +118,12 @@ impl Source {
             name: format!("{domain}/{module}"),
             identity,
             place,
-            origin: origin(metadata),
+            origin,
             stale_since: None,
             failed: None,
             files,
             description,
+            last_cycle,
             streams: Vec::new(),
             goes_on: false,
         };
@@ -237,7 +249,16 @@ impl Source {
         let (mut whole, mut rejected): (Vec<Packet>, Vec<Packet>) = Default::default();
         while let Some(packet) = packets.next_packet() {
             match packet {
-                Ok(packet) if stream.out.fits(whole.last(), &packet) => whole.push(packet),
+                Ok(packet)
+                    if packet.head.tsc_end <= self.last_cycle
+                        && stream.out.fits(whole.last(), &packet)
+                        && self
+                            .description
+                            .as_mut()
+                            .is_none_or(|d| d.describes(&packet)) =>
+                {
+                    whole.push(packet)
+                }
                 Ok(packet) => rejected.push(packet),
                 Err(_) => stream.out.count_malformed(),
             }
@@ -383,6 +404,16 @@ impl Description {
             metadata,
             written: Vec::new(),
         })
+    }
+
+    /// Whether the events of a packet are as the text says, by now.
+    fn describes(&mut self, packet: &Packet) -> bool {
+        let mut found = check::packet(&self.metadata, packet);
+        if found == Found::Unknown {
+            self.refresh();
+            found = check::packet(&self.metadata, packet);
+        }
+        found == Found::Good
     }
 
     /// Reads the text again if it has grown. What can't be used changes nothing.
