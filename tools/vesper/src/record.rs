@@ -6,8 +6,10 @@
 //! Nothing is done by time but what bounds a delay: poll() tells of records, and
 //! inotify of modules and CPUs that come and go.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags};
@@ -21,6 +23,7 @@ use crate::relay;
 use crate::sys;
 use crate::timeline::WallClock;
 
+mod check;
 mod error;
 mod lookup;
 mod origin;
@@ -42,6 +45,8 @@ const CHUNK: usize = 256 << 10;
 const SETTLE: Duration = Duration::from_millis(250);
 /// Before asking again a file that was said to be readable, and was not.
 const IDLE: Duration = Duration::from_millis(50);
+/// Before metadata are looked at again that could not be read.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What all of it works on.
 struct Session<'a, C, W> {
@@ -52,12 +57,18 @@ struct Session<'a, C, W> {
     sources: Vec<Source>,
     /// Directories that have no file with records yet.
     empty: usize,
+    /// Directories with more of a trace that is being written from another.
+    waiting: usize,
     /// Directories whose modules have ended.
     done: Vec<(u64, u64)>,
     totals: Totals,
-    traces: u64,
-    /// Modules whose metadata can't be used.
+    /// Where the traces are.
+    places: BTreeSet<PathBuf>,
+    /// Modules whose metadata can't be used, or whose files can't be read.
     left_out: u64,
+    /// Directories whose metadata could not be read the last time, and when that was.
+    put_off: Vec<(u64, u64)>,
+    looked: Instant,
     buffer: Vec<u8>,
     out: &'a mut W,
 }
@@ -82,10 +93,13 @@ pub fn run<C: Control, W: Write>(
         lookup: Lookup::new(debugfs, host()),
         sources: Vec::new(),
         empty: 0,
+        waiting: 0,
         done: Vec::new(),
         totals: Totals::default(),
-        traces: 0,
+        places: BTreeSet::new(),
         left_out: 0,
+        put_off: Vec::new(),
+        looked: Instant::now(),
         buffer: vec![0; CHUNK],
         out,
     };
@@ -95,10 +109,22 @@ pub fn run<C: Control, W: Write>(
     let finished = session.finish(recorded.is_ok());
     let said = session.summary();
     recorded.and(finished)?;
-    match (session.left_out, session.totals.malformed) {
+    let left_out = session.left_out + session.put_off.len() as u64;
+    match (left_out, session.totals.malformed) {
         (0, 0) => said,
         (0, count) => Err(RecordError::Malformed(count).into()),
         (count, _) => Err(RecordError::LeftOut(count).into()),
+    }
+}
+
+/// Notes at a source that its own files fail; other errors are everybody's.
+fn aside<T: Default>(source: &mut Source, result: Result<T>) -> Result<T> {
+    match result {
+        Err(Error::Record(RecordError::Source(error))) => {
+            source.failed.get_or_insert(error);
+            Ok(T::default())
+        }
+        result => result,
     }
 }
 
@@ -135,8 +161,11 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         let end = self.args.time.map(|time| Instant::now() + time);
         self.look()?;
         loop {
-            self.end_those_over()?;
-            if self.sources.is_empty() && self.empty == 0 && !self.args.wait {
+            if self.end_those_over()? && self.waiting > 0 {
+                self.look()?;
+            }
+            let none = self.sources.is_empty() && self.put_off.is_empty();
+            if none && self.empty == 0 && !self.args.wait {
                 return Ok(());
             }
             if sys::interrupted() || end.is_some_and(|end| end <= Instant::now()) {
@@ -147,11 +176,16 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             let mut got = changed;
             for (source, number) in ready {
                 let source = &mut self.sources[source];
+                if source.failed.is_some() {
+                    continue;
+                }
                 let before = source.live().count();
-                got |= source.drain(number, &mut self.buffer)? > 0;
-                got |= source.live().count() < before;
+                let drained = source.drain(number, &mut self.buffer);
+                got |= aside(source, drained)? > 0;
+                got |= source.live().count() < before || source.failed.is_some();
             }
-            if changed {
+            let again = !self.put_off.is_empty() && self.looked.elapsed() >= AGAIN;
+            if changed || again {
                 self.look()?;
             } else if !got {
                 // A signal, a time that is over, or a file that is not as it says.
@@ -164,9 +198,11 @@ impl<C: Control, W: Write> Session<'_, C, W> {
     fn look(&mut self) -> Result<()> {
         self.watch.take();
         for source in &mut self.sources {
-            source.find_streams()?;
+            let found = source.find_streams();
+            aside(source, found)?;
         }
-        self.empty = 0;
+        let put_off = std::mem::take(&mut self.put_off);
+        (self.empty, self.waiting) = (0, 0);
         for (found, path) in self.watch.find(self.debugfs, &self.args.targets)? {
             let Some(identity) = place::identity(&path) else {
                 continue;
@@ -184,37 +220,70 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             let (domain, module) = (&found.domain, &found.module);
             let lookup = &self.lookup;
             let origin = |metadata: Option<&_>| lookup.origin(domain, metadata);
-            let opened = Source::open(&path, domain, module, &self.args.output, origin);
-            let source = match opened {
+            let writers = self
+                .sources
+                .iter()
+                .map(|s| (s.name.as_str(), s.place.as_path()));
+            let writers: Vec<_> = writers.collect();
+            let output = &self.args.output;
+            let opened = Source::open(&path, domain, module, output, &writers, origin);
+            let mut source = match opened {
+                Ok(Some(source)) => source,
+                Ok(None) => {
+                    self.waiting += 1;
+                    continue;
+                }
                 // Gone between being found and being opened.
-                Err(Error::File { error, .. })
-                    if error.kind() == std::io::ErrorKind::NotFound && !path.exists() =>
+                Err(Error::Record(RecordError::Source(_)))
+                    if sys::interrupted() || !path.exists() =>
                 {
                     continue;
                 }
-                // A guest's doing, which is not to end the recording of others.
-                Err(error @ (Error::Metadata { .. } | Error::NoMetadata(_))) => {
-                    self.say(&format!("left out: {error}"));
-                    self.left_out += 1;
+                // Guests' doing, which is not to end the recording of others.
+                Err(Error::Record(error @ RecordError::Growing(_))) => {
+                    if !put_off.contains(&identity) {
+                        self.say(&format!("left out for now: {error}"));
+                    }
+                    self.put_off.push(identity);
+                    continue;
+                }
+                Err(
+                    error @ (Error::Metadata { .. }
+                    | Error::NoMetadata(_)
+                    | Error::Record(RecordError::Source(_) | RecordError::Clock(_))),
+                ) => {
+                    self.leave_out(&error);
                     self.done.push(identity);
                     continue;
                 }
-                opened => opened?,
+                Err(error) => return Err(error),
             };
             let (name, at) = (&source.name, source.place.display());
             let time = lookup.describe(&source.origin);
             self.say(&format!("{name}: recording into {at}\n{name}: {time}"));
-            self.traces += 1;
+            if !self.places.insert(source.place.clone()) {
+                source.set_goes_on();
+            }
             self.sources.push(source);
         }
+        self.looked = Instant::now();
         Ok(())
+    }
+
+    /// Says that there will be nothing, or nothing more, of a module.
+    fn leave_out(&mut self, error: &Error) {
+        let remedy = error.remedy().map(|remedy| format!("; {remedy}"));
+        self.say(&format!("left out: {error}{}", remedy.unwrap_or_default()));
+        self.left_out += 1;
     }
 
     /// Waits for records, changes, or the time to do something else. Tells whether
     /// directories have changed, and which files of which sources are ready.
     fn wait(&mut self, open: &SigSet, end: Option<Instant>) -> Result<(bool, Vec<(usize, usize)>)> {
         let settled = self.sources.iter().filter_map(|s| s.stale_since);
-        let next = settled.map(|since| since + SETTLE).chain(end).min();
+        let again = (!self.put_off.is_empty()).then_some(self.looked + AGAIN);
+        let next = settled.map(|since| since + SETTLE);
+        let next = next.chain(end).chain(again).min();
         let now = Instant::now();
         let time = next.map(|next| next.saturating_duration_since(now));
         let live = |(n, source): (usize, &Source)| -> Vec<_> {
@@ -256,12 +325,18 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         Ok(())
     }
 
-    /// Ends what is over.
-    fn end_those_over(&mut self) -> Result<()> {
-        let over = |source: &Source| source.is_over();
+    /// Ends what is over; whether there was anything.
+    fn end_those_over(&mut self) -> Result<bool> {
+        let before = self.sources.len();
+        let over = |source: &Source| source.is_over() || source.failed.is_some();
         while let Some(at) = self.sources.iter().position(over) {
             let mut source = self.sources.swap_remove(at);
-            self.say(&format!("{}: ended", source.name));
+            if source.failed.is_some() {
+                let completed = source.complete_all(&mut self.buffer);
+                aside(&mut source, completed)?;
+            } else {
+                self.say(&format!("{}: ended", source.name));
+            }
             self.done.push(source.identity);
             self.end(&mut source)?;
         }
@@ -269,11 +344,14 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         if self.done.len() > MAX_DONE {
             self.done.drain(..MAX_DONE / 2);
         }
-        Ok(())
+        Ok(self.sources.len() < before)
     }
 
     /// Makes a trace complete.
     fn end(&mut self, source: &mut Source) -> Result<()> {
+        if let Some(error) = source.failed.take() {
+            self.leave_out(&error);
+        }
         self.totals += source.totals();
         source.trim();
         let clock = source.origin.measure(self.lookup.wall());
@@ -287,12 +365,12 @@ impl<C: Control, W: Write> Session<'_, C, W> {
         if healthy {
             for source in &mut sources {
                 let stopped = source.stop(&mut self.buffer);
-                result = result.and(stopped);
+                result = result.and(aside(source, stopped));
             }
         } else {
             for source in &mut sources {
                 let completed = source.complete_all(&mut self.buffer);
-                result = result.and(completed);
+                result = result.and(aside(source, completed));
             }
         }
         if healthy && sources.iter().any(|source| source.stale_since.is_some()) {
@@ -318,7 +396,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             missing,
             malformed,
         } = self.totals;
-        let traces = self.traces;
+        let traces = self.places.len();
         write!(
             self.out,
             "{traces} traces, {packets} packets, {bytes} bytes, {discarded} records discarded in the \

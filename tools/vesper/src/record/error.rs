@@ -5,10 +5,12 @@
 use std::io;
 use std::path::PathBuf;
 
-use thiserror::Error;
+use thiserror::Error as ThisError;
+
+use crate::error::Error;
 
 /// What ends a recording without success.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 pub enum RecordError {
     /// A directory that something else is in.
     #[error("{} is not empty", .0.display())]
@@ -37,9 +39,18 @@ pub enum RecordError {
     /// What a guest wrote is not what it should be.
     #[error("{0} malformed packets are not in the trace")]
     Malformed(u64),
-    /// What a guest wrote to describe its records is not what it should be.
-    #[error("{0} modules are not in the trace: their metadata can't be used")]
+    /// What a guest wrote to describe its records is not what it should be, or can't be read.
+    #[error("{0} modules are not in the trace, or not to their end")]
     LeftOut(u64),
+    /// A description that does not stand still.
+    #[error("{0}: the metadata grow faster than they can be read")]
+    Growing(String),
+    /// A description whose times are no reader's.
+    #[error("{0}: the metadata describe no clock that readers of traces could take")]
+    Clock(String),
+    /// The files of one module, which the recording of others does without.
+    #[error("{0}")]
+    Source(Box<Error>),
 }
 
 impl RecordError {
@@ -58,12 +69,14 @@ impl RecordError {
             ),
             Self::Unwritten { .. } => Some("the trace ends before them on that CPU"),
             Self::Malformed(_) => Some(
-                "whole ones that go back in time are in the directory 'rejected' of the module",
+                "whole ones whose times or events readers would refuse are in the directory \
+                 'rejected' of the module",
             ),
             Self::LeftOut(_) => Some(
                 "their records stay with the host, as far as the buffers hold them: copy the \
                  files of debugfs",
             ),
+            Self::Growing(_) | Self::Clock(_) | Self::Source(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@ use vesper_ctf::clock::Clock;
 use vesper_ctf::metadata::Metadata;
 use vesper_ctf::rewrite::ClockBlock;
 
+use super::check;
 use crate::timeline::{Counter, Reading, Scaling, WallClock};
 
 /// Where a guest's time comes from.
@@ -113,7 +114,7 @@ impl Origin {
                 }
             }
             _ => ClockBlock {
-                clock: own.clone(),
+                clock: check::plain(own).unwrap_or_else(|| own.clone()),
                 // A clock that nobody else has.
                 uuid: self.boot_id.unwrap_or(self.time_line),
                 description: "on the wall clock of the guest".into(),

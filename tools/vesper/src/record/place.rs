@@ -38,13 +38,18 @@ pub(super) fn open(dir: &Path, resume: bool) -> Result<()> {
 
 /// The directory of a trace: the one that has trace `uuid` already, or else a new
 /// one. `boot` is the text form of the guest's boot id, if it has one.
+///
+/// One that is being written to is nobody else's; `writers` has the names of those who do
+/// so, and where. `None` if that is a trace of the same name: a channel that was closed and
+/// opened again goes on where it ended, once all of that is there.
 pub(super) fn choose(
     dir: &Path,
     domain: &str,
     module: &str,
     uuid: Option<&[u8; 16]>,
     boot: &str,
-) -> Result<PathBuf> {
+    writers: &[(&str, &Path)],
+) -> Result<Option<PathBuf>> {
     let parent = dir.join(domain);
     fs::create_dir_all(&parent).map_err(file_error(&parent))?;
     let boot: String = boot.chars().take(BOOT_DIGITS).collect();
@@ -58,14 +63,19 @@ pub(super) fn choose(
     for name in names.chain((2u64..).map(|n| format!("{with_boot}-{n}"))) {
         let place = parent.join(name);
         match fs::create_dir(&place) {
-            Ok(()) => return Ok(place),
+            Ok(()) => return Ok(Some(place)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(file_error(&place)(error)),
         }
         let there = fs::read(place.join(METADATA)).ok();
         let there = there.and_then(|text| tsdl::parse(&text).ok());
-        if uuid.is_some() && there.and_then(|metadata| metadata.uuid).as_ref() == uuid {
-            return Ok(place);
+        if uuid.is_none() || there.and_then(|metadata| metadata.uuid).as_ref() != uuid {
+            continue;
+        }
+        match writers.iter().find(|(_, at)| *at == place) {
+            None => return Ok(Some(place)),
+            Some((name, _)) if *name == format!("{domain}/{module}") => return Ok(None),
+            Some(_) => {}
         }
     }
     unreachable!("there is always another number")
@@ -105,7 +115,8 @@ mod tests {
     fn traces_are_not_mixed() {
         let dir = TempDir::new().unwrap();
         let place = |uuid: &[u8; 16], boot: &str| {
-            let place = choose(dir.path(), "web1", "signal", Some(uuid), boot).unwrap();
+            let place = choose(dir.path(), "web1", "signal", Some(uuid), boot, &[]).unwrap();
+            let place = place.unwrap();
             place.strip_prefix(dir.path()).unwrap().to_owned()
         };
         let first = place(&UUID, "0123-4567");
@@ -125,5 +136,27 @@ mod tests {
         assert_eq!(place(&other, "../x"), Path::new("web1/signal-other"));
         assert!(open(dir.path(), false).is_err());
         assert!(open(dir.path(), true).is_ok());
+    }
+
+    #[test]
+    fn a_trace_has_one_writer() {
+        let dir = TempDir::new().unwrap();
+        let choose = |module: &str, writers: &[(&str, &Path)]| {
+            choose(dir.path(), "web1", module, Some(&UUID), "01234567", writers).unwrap()
+        };
+        let first = choose("signal", &[]).unwrap();
+        write_metadata(&first, signal_metadata(&[]).as_bytes()).unwrap();
+        assert_eq!(choose("signal", &[("web1/signal", &first)]), None);
+        let other = dir.path().join("web1/signal-01234567");
+        let taken = choose("signal", &[("web1/other", &first)]);
+        assert_eq!(taken.as_ref(), Some(&other));
+        write_metadata(&other, signal_metadata(&[]).as_bytes()).unwrap();
+        // Named as the trace of another's boot is.
+        let named = choose("signal-01234567", &[("web1/signal", &other)]);
+        assert_eq!(
+            named,
+            Some(dir.path().join("web1/signal-01234567-01234567"))
+        );
+        assert_eq!(choose("signal", &[]), Some(first));
     }
 }

@@ -16,6 +16,8 @@ use vesper_ctf::rewrite::{rewrite, ClockBlock};
 use vesper_ctf::stream::{Packet, PacketStream};
 use vesper_ctf::tsdl;
 
+use super::check::{self, Found};
+use super::error::RecordError;
 use super::origin::Origin;
 use super::place::{self, file_error, METADATA};
 use super::stream::{StreamFile, Totals};
@@ -28,7 +30,7 @@ const DEFAULT_ROOM: u64 = 256 << 10;
 /// Taken from a file before the others have their turn.
 const BATCH: usize = 1 << 20;
 /// How often metadata is read again because it grew meanwhile.
-const TRIES: usize = 100;
+const TRIES: usize = 10;
 /// Where packets go that a reader of the trace could not take.
 const REJECTED: &str = "rejected";
 /// Where the files of channels go that the metadata say nothing of.
@@ -66,50 +68,82 @@ pub(super) struct Source {
     pub(super) origin: Origin,
     /// Something was read since the metadata were looked at.
     pub(super) stale_since: Option<Instant>,
+    /// Why nothing more is to be taken from it.
+    pub(super) failed: Option<Box<Error>>,
     description: Option<Description>,
+    /// The last time that a packet can have.
+    last_cycle: u64,
     files: ModuleFiles,
     streams: Vec<Stream>,
+    /// The trace was begun by another, who has counted what was there.
+    goes_on: bool,
 }
 
 impl Source {
-    /// Takes up a module's directory; the trace goes below `output`.
+    /// Takes up a module's directory; the trace goes below `output`. `None` if one of
+    /// `writers`, which are names and places, has to end first.
     pub(super) fn open(
         dir: &Path,
         domain: &str,
         module: &str,
         output: &Path,
+        writers: &[(&str, &Path)],
         origin: impl FnOnce(Option<&Metadata>) -> Origin,
-    ) -> Result<Self> {
-        let files = ModuleFiles::open_dir(dir).map_err(file_error(dir))?;
-        let identity = files.identity().map_err(file_error(dir))?;
+    ) -> Result<Option<Self>> {
+        let its = |error| its_own(file_error(dir)(error));
+        let files = ModuleFiles::open_dir(dir).map_err(its)?;
+        let identity = files.identity().map_err(its)?;
         let description = match File::open(files.metadata_path()) {
             Ok(file) => Some(Description::read(file, dir, domain, module)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(files.metadata_error(error)),
+            Err(error) => return Err(its_own(files.metadata_error(error))),
         };
         let metadata = description.as_ref().map(|d| &d.metadata);
         let uuid = metadata.and_then(|metadata| metadata.uuid);
         let boot = metadata.and_then(|metadata| metadata.env_text("boot_id"));
         let boot = String::from_utf8_lossy(boot.unwrap_or_default());
+        let origin = origin(metadata);
+        let last_cycle = match (metadata, origin.guess()) {
+            (Some(metadata), Some(block)) => {
+                let last = check::last_cycle(metadata, &block.clock);
+                last.ok_or_else(|| RecordError::Clock(format!("{domain}/{module}")))?
+            }
+            _ => u64::MAX,
+        };
+        let place = place::choose(output, domain, module, uuid.as_ref(), &boot, writers)?;
+        let Some(place) = place else {
+            return Ok(None);
+        };
         let mut source = Self {
             name: format!("{domain}/{module}"),
             identity,
-            place: place::choose(output, domain, module, uuid.as_ref(), &boot)?,
-            origin: origin(metadata),
+            place,
+            origin,
             stale_since: None,
+            failed: None,
             files,
             description,
+            last_cycle,
             streams: Vec::new(),
+            goes_on: false,
         };
         // Before anything is taken from the host.
         source.write_metadata(source.origin.guess())?;
         source.find_streams()?;
-        Ok(source)
+        Ok(Some(source))
+    }
+
+    /// Says that what is in the trace by now has been counted before.
+    pub(super) fn set_goes_on(&mut self) {
+        self.goes_on = true;
+        for stream in &mut self.streams {
+            stream.out.set_counted();
+        }
     }
 
     /// Opens the files of CPUs that have come.
     pub(super) fn find_streams(&mut self) -> Result<()> {
-        let scanned = self.files.rescan();
+        let scanned = self.files.rescan().map_err(its_own);
         // Also for those that were opened before one that can't be.
         while let Some(file) = self.files.list().get(self.streams.len()) {
             let stream = self.open_stream(file)?;
@@ -133,6 +167,9 @@ impl Source {
         let mut out = StreamFile::open(&dir.join(file.name()), uuid.as_ref())?;
         if file.is_untouched() {
             out.set_from_start();
+        }
+        if self.goes_on {
+            out.set_counted();
         }
         Ok(Stream {
             out,
@@ -171,7 +208,7 @@ impl Source {
             .is_some_and(|packets| packets.wanting() >= buffer.len());
         let ahead = if completes { 0 } else { stream.room };
         stream.out.reserve(bytes + ahead)?;
-        let len = self.files.read(number, buffer)?;
+        let len = self.files.read(number, buffer).map_err(its_own)?;
         if len > 0 {
             self.write(number, &buffer[..len])?;
             self.stale_since.get_or_insert_with(Instant::now);
@@ -192,6 +229,7 @@ impl Source {
             if at_end {
                 self.tell_lost(number)?;
                 self.files.close(number);
+                self.streams[number].out.trim();
             }
             // It may have got its last bytes between the two questions.
             at_end = !at_end && self.files.is_drained(number);
@@ -211,7 +249,16 @@ impl Source {
         let (mut whole, mut rejected): (Vec<Packet>, Vec<Packet>) = Default::default();
         while let Some(packet) = packets.next_packet() {
             match packet {
-                Ok(packet) if stream.out.fits(whole.last(), &packet) => whole.push(packet),
+                Ok(packet)
+                    if packet.head.tsc_end <= self.last_cycle
+                        && stream.out.fits(whole.last(), &packet)
+                        && self
+                            .description
+                            .as_mut()
+                            .is_none_or(|d| d.describes(&packet)) =>
+                {
+                    whole.push(packet)
+                }
                 Ok(packet) => rejected.push(packet),
                 Err(_) => stream.out.count_malformed(),
             }
@@ -343,7 +390,10 @@ impl Description {
     fn read(file: File, dir: &Path, domain: &str, module: &str) -> Result<Self> {
         let path = dir.join(METADATA);
         let target = format!("{domain}/{module}");
-        let text = whole(&file).map_err(file_error(&path))?;
+        let text = whole(&file).map_err(|error| its_own(file_error(&path)(error)))?;
+        let Some(text) = text else {
+            return Err(RecordError::Growing(target).into());
+        };
         if text.trim_ascii().is_empty() {
             return Err(Error::NoMetadata(target));
         }
@@ -356,6 +406,16 @@ impl Description {
         })
     }
 
+    /// Whether the events of a packet are as the text says, by now.
+    fn describes(&mut self, packet: &Packet) -> bool {
+        let mut found = check::packet(&self.metadata, packet);
+        if found == Found::Unknown {
+            self.refresh();
+            found = check::packet(&self.metadata, packet);
+        }
+        found == Found::Good
+    }
+
     /// Reads the text again if it has grown. What can't be used changes nothing.
     fn refresh(&mut self) {
         // One byte behind what is known: there is none as long as it is all.
@@ -363,7 +423,7 @@ impl Description {
         if !grown.is_ok_and(|len| len > 0) {
             return;
         }
-        let Ok(text) = whole(&self.file) else {
+        let Ok(Some(text)) = whole(&self.file) else {
             return;
         };
         if let Ok(metadata) = tsdl::parse(&text) {
@@ -375,9 +435,14 @@ impl Description {
     }
 }
 
+/// An error of the module's own files.
+fn its_own(error: Error) -> Error {
+    RecordError::Source(Box::new(error)).into()
+}
+
 /// The text as it is at one moment: it can grow in its middle while it is read,
-/// so it is read until it comes out the same twice.
-fn whole(file: &File) -> io::Result<Vec<u8>> {
+/// so it is read until it comes out the same twice. `None` if it does not.
+fn whole(file: &File) -> io::Result<Option<Vec<u8>>> {
     let read = || {
         let mut text = Vec::new();
         let mut reader = At(file, 0);
@@ -391,11 +456,11 @@ fn whole(file: &File) -> io::Result<Vec<u8>> {
     for _ in 0..TRIES {
         let again = read()?;
         if again == text {
-            return Ok(text);
+            return Ok(Some(text));
         }
         text = again;
     }
-    Err(io::Error::other("it grows faster than it can be read"))
+    Ok(None)
 }
 
 /// Reads from the beginning without moving the file's position.

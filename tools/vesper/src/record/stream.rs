@@ -63,6 +63,8 @@ pub(super) struct StreamFile {
     /// Head of the last packet.
     last: Option<PacketHead>,
     totals: Totals,
+    /// What somebody else counts of it.
+    counted: Totals,
 }
 
 impl StreamFile {
@@ -89,6 +91,7 @@ impl StreamFile {
             from_start: false,
             last: None,
             totals: Totals::default(),
+            counted: Totals::default(),
         };
         if let Some(uuid) = uuid {
             stream.find_end(uuid).map_err(fail)?;
@@ -136,9 +139,21 @@ impl StreamFile {
         self.totals.bytes += head.packet_len as u64;
     }
 
-    /// What is in it.
+    /// Says that what is in it by now has been counted before.
+    pub(super) fn set_counted(&mut self) {
+        self.counted = self.totals;
+    }
+
+    /// What is in it, and has not been counted before.
     pub(super) fn totals(&self) -> Totals {
-        self.totals
+        let (all, counted) = (&self.totals, &self.counted);
+        Totals {
+            packets: all.packets - counted.packets,
+            bytes: all.bytes - counted.bytes,
+            discarded: all.discarded.saturating_sub(counted.discarded),
+            missing: all.missing - counted.missing,
+            malformed: all.malformed - counted.malformed,
+        }
     }
 
     /// Notes what can't be in it.
@@ -251,6 +266,11 @@ impl StreamFile {
     /// Ends it: `lost` records were dropped in the guest in all. Those that no
     /// packet tells of are told of by one without records.
     pub(super) fn finish(&mut self, uuid: &[u8; 16], cpu: u32, lost: u64) -> Result<()> {
+        if self.last.is_none() && !self.from_start {
+            // Somebody has read before, and when that was, or which of them are new, is
+            // not known.
+            return Ok(());
+        }
         let told = self.last.map_or(0, |last| last.discarded);
         if lost > told {
             // The time of the last packet: what a continued recording adds must
@@ -277,14 +297,20 @@ impl StreamFile {
 
     /// Gives back the room that was not needed.
     pub(super) fn trim(&mut self) {
-        if self.reserved > self.len {
-            // File systems differ in which of the two does it, and none need it.
-            let (at, len) = (self.len as i64, (self.reserved - self.len) as i64);
-            let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            let _ = fallocate(&self.file, hole, at, len);
-            let _ = self.file.set_len(self.len);
-            self.reserved = self.len;
+        if self.reserved <= self.len {
+            return;
         }
+        let room = (self.reserved - self.len) as i64;
+        self.reserved = self.len;
+        // What stands behind the end is not this one's, and stays.
+        let end = self.file.metadata().map_or(u64::MAX, |found| found.len());
+        if end > self.len {
+            return;
+        }
+        // File systems differ in which of the two does it, and none need it.
+        let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let _ = fallocate(&self.file, hole, self.len as i64, room);
+        let _ = self.file.set_len(self.len);
     }
 }
 
@@ -356,6 +382,23 @@ mod tests {
     }
 
     #[test]
+    fn room_is_given_back_and_nothing_else() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("cpu0");
+        let mut writer = PacketWriter::new(0);
+        let mut packet = |time| writer.packet(&[signal_event(time, 1, "a", 15, &[])]);
+        let (mut first, second) = (packet(10), packet(20));
+        let mut stream = StreamFile::open(&path, Some(&UUID)).unwrap();
+        stream.reserve(1 << 16).unwrap();
+        stream.append(&packets(&first)).unwrap();
+        let mut other = StreamFile::open(&path, Some(&UUID)).unwrap();
+        other.append(&packets(&second)).unwrap();
+        stream.trim();
+        first.extend(&second);
+        assert_eq!(fs::read(&path).unwrap(), first);
+    }
+
+    #[test]
     fn losses_before_the_first_packet_count() {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("cpu0");
@@ -381,6 +424,15 @@ mod tests {
         stream.append(&packet).unwrap();
         assert_eq!(heads(&path), [(0, 0), (0, 6)]);
         assert_eq!(stream.totals().missing, 0);
+
+        // Somebody else has read all that there was.
+        let path = dir.path().join("cpu2");
+        let mut stream = StreamFile::open(&path, Some(&UUID)).unwrap();
+        stream.finish(&UUID, 2, 4).unwrap();
+        assert_eq!(heads(&path), []);
+        stream.append(&packet).unwrap();
+        stream.finish(&UUID, 2, 8).unwrap();
+        assert_eq!(heads(&path), [(0, 6), (0, 8)]);
     }
 
     #[test]
