@@ -171,10 +171,19 @@ impl Source {
         if self.goes_on {
             out.set_counted();
         }
+        let room = file.packet_room();
+        let packets = described.then(|| {
+            let mut packets = PacketStream::new(uuid);
+            // No packet is longer than a sub-buffer.
+            if let Some(room) = room {
+                packets.set_room(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            packets
+        });
         Ok(Stream {
             out,
-            room: file.packet_room().unwrap_or(DEFAULT_ROOM),
-            packets: described.then(|| PacketStream::new(uuid)),
+            room: room.unwrap_or(DEFAULT_ROOM),
+            packets,
         })
     }
 
