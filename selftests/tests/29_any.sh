@@ -93,7 +93,7 @@ expect_eq "all records" "$(wc -l <<<"$records")" 1
 
 # Urgent, at a place that every urgent record comes by: such a one is told of at most 16
 # times in a tick of each CPU's timer, and the guest goes on.
-vesper load "$GUEST" any at=t:irq_work_entry,t:sched_process_exec urgent=1 || fail "what feeds itself"
+vesper load "$GUEST" any at=t:irq_work_exit,t:sched_process_exec urgent=1 || fail "what feeds itself"
 vesper cat "$GUEST/any" --follow >"$VESPER_WORK/fed" &
 reader=$!
 # shellcheck disable=SC2016 # the guest's shell is to expand it
