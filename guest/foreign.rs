@@ -144,12 +144,12 @@ impl Foreign {
         self.up.store(true, Relaxed);
     }
 
-    /// The host will be gone: looks for nothing any more. The listener takes back what is shown.
-    /// Process context; waits for what is being shown, with a time limit.
+    /// The host will be gone: looks for nothing any more. The listener takes back what is shown;
+    /// until then switches are followed. Process context; waits for what is being shown, with a
+    /// time limit.
     pub(crate) fn stop(&self) {
         self.up.store(false, Relaxed);
-        let mut state = self.state.lock();
-        state.hooks = None;
+        let state = self.state.lock();
         for bell in state.shown.iter() {
             if bell.channel.finalized() {
                 bell.channel.finish();
@@ -255,13 +255,16 @@ impl Foreign {
         let mut refused = Text::none();
         let result = self.begin(&mut state, pattern, &mut refused);
         if let Err(e) = result {
+            // What was shown meanwhile goes with the rest.
+            if !self.up.load(Relaxed) {
+                return (Err(ENODEV), Text::none());
+            }
             // Without this one, things are as they were.
             state.patterns.retain(|p| *p != pattern);
             if state.patterns.is_empty() {
                 self.clear(&mut state);
             }
             let text = match e {
-                ENODEV => Text::none(),
                 ENOMEM => Text::new(fmt!("the guest is short of memory")),
                 _ => Text::new(fmt!(
                     "relay_switch_subbuf() can't be followed in this kernel"
@@ -349,6 +352,9 @@ impl Foreign {
             found.iter().any(|f: &Found| f.id == bell.channel.id) && !bell.channel.is_stale()
         };
         while let Some(at) = state.shown.iter().position(|bell| !is_there(bell)) {
+            if !self.up.load(Relaxed) {
+                return Err(ENODEV);
+            }
             if let Ok(bell) = state.shown.remove(at) {
                 self.hide(bell);
             }
@@ -489,8 +495,10 @@ impl Run for Foreign {
         }
         let mut state = self.state.lock();
         if state.hooks.is_some() && self.up.load(Relaxed) {
-            if let Err(e) = self.look(&mut state, &mut Text::none()) {
-                pr_warn!("can't see which channels there are: {:?}\n", e);
+            match self.look(&mut state, &mut Text::none()) {
+                // The host is going.
+                Ok(()) | Err(ENODEV) => (),
+                Err(e) => pr_warn!("can't see which channels there are: {:?}\n", e),
             }
         }
     }

@@ -259,7 +259,8 @@ impl Lane {
         let produced = writer.produced();
         drop(access);
         self.held_up.store(false, Relaxed);
-        if done {
+        // The CPU may have gone before it could tell of what it had closed.
+        if self.want_notify.xchg(false, Relaxed) || done {
             self.notify(produced, false);
         }
     }
@@ -357,16 +358,16 @@ impl Lane {
             self.hurries.store(0, Relaxed);
         }
         let hurries = self.hurries.load(Relaxed);
-        if hurries >= MAX_HURRIES {
+        if hurries < MAX_HURRIES {
+            self.hurries.store(hurries.wrapping_add(1), Relaxed);
+            return true;
+        }
+        // The timer tells of this one, and of those that follow until it has expired.
+        if self.hurried.xchg(true, Relaxed) {
             return false;
         }
-        self.hurries.store(hurries.wrapping_add(1), Relaxed);
-        if hurries.wrapping_add(1) == MAX_HURRIES {
-            // The last one: the timer tells of those that follow.
-            self.armed.store(true, Relaxed);
-            self.hurried.store(true, Relaxed);
-            self.want_timer.store(true, Relaxed);
-        }
+        self.armed.store(true, Relaxed);
+        self.want_timer.store(true, Relaxed);
         true
     }
 
@@ -385,7 +386,6 @@ impl Lane {
                 writer.commit(len, time);
                 this.counts.written.up();
                 if urgent {
-                    kick = this.may_hurry();
                     this.urgent.store(true, Relaxed);
                     if this.switch(writer, Switch::IfFree) {
                         this.want_notify.store(true, Relaxed);
@@ -393,8 +393,10 @@ impl Lane {
                             this.move_on();
                         }
                     } else if !this.hurried.xchg(true, Relaxed) {
+                        kick = true;
                         this.want_timer.store(true, Relaxed);
                     }
+                    kick |= this.may_hurry();
                 }
                 if writer.waiting() && !this.armed.load(Relaxed) {
                     kick = true;

@@ -175,7 +175,8 @@ impl Probe {
         let Some(rq) = (unsafe { Request::from_raw(raw) }).filter(on_device) else {
             return;
         };
-        if rq.is_command() || rq.is_quiet() && !rq.disk().is_dead() {
+        // A flush of the kernel's own, which has no data, fails those that wait for it.
+        if rq.is_bare() || rq.is_command() || rq.is_quiet() && !rq.disk().is_dead() {
             return;
         }
         let disk = rq.disk();

@@ -58,6 +58,12 @@ impl<'a> Request<'a> {
         op == bindings::req_op_REQ_OP_DRV_IN || op == bindings::req_op_REQ_OP_DRV_OUT
     }
 
+    /// Whether there is nothing that it is for.
+    pub(crate) fn is_bare(self) -> bool {
+        // SAFETY: As for `op`.
+        unsafe { (*self.raw.as_ptr()).bio.is_null() }
+    }
+
     /// Whether nobody is to be told of it if it fails.
     pub(crate) fn is_quiet(self) -> bool {
         // SAFETY: As for `op`.
