@@ -249,8 +249,7 @@ fn run_for(command: &mut Command, limit: Duration, rest: Duration) -> Result<End
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    sys::unblock_signals_in(command);
-    let mut child = command.spawn().map_err(fail)?;
+    let mut child = sys::start(command).map_err(fail)?;
     let said =
         collect(child.stdout.take()).and_then(|out| Ok((out, collect(child.stderr.take())?)));
     let (out, err) = match said {

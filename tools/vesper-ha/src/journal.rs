@@ -3,9 +3,9 @@
 //! What was seen and done, a JSON object a line. It is written before anything is
 //! done, so that a daemon that was killed finds out what it had begun.
 
-use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -260,10 +260,17 @@ impl Journal {
             return Ok(());
         }
         out.most = len + MORE;
-        if let Err(error) = self.carry() {
-            log(&format!("what was before may be forgotten: {error}"));
-        }
         let [_, aside, path] = FILES.map(|name| self.dir.join(name));
+        // If it is not there, it is the one that was put aside the last time.
+        if path.exists() {
+            if let Err(error) = self.carry() {
+                log(&format!("what was before can't be carried over: {error}"));
+                // It is not thrown away for want of room.
+                if len < 2 * MAX_LEN {
+                    return Ok(());
+                }
+            }
+        }
         match fs::rename(&path, aside) {
             // So far it came the last time.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -274,7 +281,7 @@ impl Journal {
     }
 
     /// Carries over what is needed of the lines that are about to be gone. A crash before they
-    /// are leaves them there twice.
+    /// are leaves them there, and it is known that they are not needed.
     fn carry(&self) -> Result<()> {
         let mut needed = Needed::new(host_boot());
         each(&self.dir, &FILES, |at, text, _| {
@@ -283,41 +290,56 @@ impl Journal {
             }
         })?;
         let findings = needed.findings();
-        let (mut kept, mut known) = (Vec::new(), HashSet::new());
+        let [path, aside, _] = FILES.map(|name| self.dir.join(name));
+        let mut kept = Vec::new();
+        if let Ok(meta) = fs::metadata(aside) {
+            let contains = Contains::of(&meta);
+            kept = serde_json::to_vec(&contains).unwrap_or_default();
+            kept.push(b'\n');
+        }
         each(&self.dir, &FILES[..2], |at, text, _| {
             let line = serde_json::from_slice(text);
-            let is_needed = line.is_ok_and(|line| needed.has(at, &line, &findings));
-            if is_needed && known.insert(text.to_owned()) {
+            if line.is_ok_and(|line| needed.has(at, &line, &findings)) {
                 kept.extend_from_slice(text);
                 kept.push(b'\n');
             }
         })?;
-        let path = self.dir.join(FILES[0]);
         let new = path.with_extension("new");
         let written = fs::write(&new, kept).and_then(|()| fs::rename(&new, &path));
-        written.map_err(|error| Error::File { path, error })
+        written.map_err(|error| {
+            let _ = fs::remove_file(&new);
+            Error::File { path, error }
+        })
     }
 
     /// Everything in it, oldest first. Lines that a crash cut off are left out.
     pub fn read(dir: &Path) -> Result<Vec<Line>> {
-        let (mut lines, mut carried) = (Vec::new(), HashSet::new());
-        each(dir, &FILES, |_, text, file| {
-            let is_new = match file {
-                0 => carried.insert(text.to_owned()),
-                1 => !carried.contains(text),
-                _ => true,
-            };
-            if is_new {
-                lines.extend(serde_json::from_slice::<Line>(text).ok());
-            }
+        let mut lines = Vec::new();
+        each(dir, &FILES, |_, text, _| {
+            lines.extend(serde_json::from_slice::<Line>(text).ok());
         })?;
         Ok(lines)
     }
 }
 
-/// Hands on each line of these files, with its number and that of the file.
+/// The first line of what is carried: the file that was put aside of which the rest has all
+/// that is needed, by its number and length.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Contains {
+    contains: (u64, u64),
+}
+
+impl Contains {
+    fn of(meta: &Metadata) -> Self {
+        let contains = (meta.ino(), meta.len());
+        Self { contains }
+    }
+}
+
+/// Hands on each line of these files, with its number and that of the file, but for those of
+/// one that is contained in what is carried.
 fn each(dir: &Path, files: &[&str], mut take: impl FnMut(usize, &[u8], usize)) -> Result<()> {
-    let mut at = 0;
+    let (mut at, mut contained) = (0, None);
     for (number, name) in files.iter().enumerate() {
         let path = dir.join(name);
         let failed = |error| Error::File {
@@ -328,8 +350,16 @@ fn each(dir: &Path, files: &[&str], mut take: impl FnMut(usize, &[u8], usize)) -
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file.map_err(failed)?,
         };
+        let identity = file.metadata().map(|meta| Contains::of(&meta)).ok();
+        if contained.is_some() && contained == identity {
+            continue;
+        }
         for text in BufReader::new(file).split(b'\n') {
-            take(at, &text.map_err(failed)?, number);
+            let text = text.map_err(failed)?;
+            if number == 0 && at == 0 {
+                contained = serde_json::from_slice(&text).ok();
+            }
+            take(at, &text, number);
             at += 1;
         }
     }
@@ -483,9 +513,37 @@ mod tests {
     #[test]
     fn what_a_crash_left_twice_is_read_once() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILES[0]), done(1) + &done(3)).unwrap();
-        fs::write(dir.path().join(FILES[1]), done(2) + &done(3)).unwrap();
-        fs::write(dir.path().join(FILES[2]), done(4)).unwrap();
-        assert_eq!(ids(dir.path()), [1, 3, 2, 4]);
+        let [carried, aside, path] = FILES.map(|name| dir.path().join(name));
+        fs::write(&aside, done(2) + &done(3)).unwrap();
+        let contains = Contains::of(&fs::metadata(&aside).unwrap());
+        let contains = serde_json::to_string(&contains).unwrap();
+        fs::write(&carried, format!("{contains}\n{}{}", done(1), done(3))).unwrap();
+        fs::write(&path, done(4)).unwrap();
+        assert_eq!(ids(dir.path()), [1, 3, 4]);
+        // The next one that is put aside is another.
+        fs::rename(&path, &aside).unwrap();
+        assert_eq!(ids(dir.path()), [1, 3, 4]);
+        fs::write(&path, done(5)).unwrap();
+        assert_eq!(ids(dir.path()), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn what_can_not_be_carried_over_is_not_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let [carried, aside, path] = FILES.map(|name| dir.path().join(name));
+        fs::write(&aside, done(1)).unwrap();
+        // A directory can't be written over.
+        fs::create_dir_all(carried.with_extension("new").join("x")).unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        journal.write(&Line::Done { id: 2 });
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(MAX_LEN).unwrap();
+        journal.write(&Line::Done { id: 3 });
+        assert_eq!(fs::read(&aside).unwrap(), done(1).as_bytes());
+        // But that has an end.
+        file.set_len(2 * MAX_LEN).unwrap();
+        journal.write(&Line::Done { id: 4 });
+        assert_ne!(fs::read(&aside).unwrap(), done(1).as_bytes());
+        assert_eq!(fs::read(&path).unwrap(), done(4).as_bytes());
     }
 }

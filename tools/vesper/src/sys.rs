@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! System calls without a safe wrapper elsewhere: the ioctls of /dev/vesper,
-//! the signal handler, what is done between fork and exec, and the time stamp counter. The only
-//! file of the tool that has `unsafe` in it.
+//! signals, and the time stamp counter. The only file of the tool that has `unsafe` in it.
 //!
 //! C header: `include/uapi/linux/vesper.h`.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -216,15 +215,20 @@ pub fn block_interrupts() -> nix::Result<SigSet> {
     Ok(open)
 }
 
-/// Has a program begin with no signal blocked: what [`block_interrupts`] keeps back it would
-/// inherit, and SIGTERM would not end it.
-pub fn unblock_signals_in(command: &mut Command) {
-    // SAFETY: the child of a process with threads may do only what a signal handler may. This is
-    // one system call on a set on the stack; no lock is taken, and no memory allocated, for an
-    // error neither.
-    unsafe {
-        command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+/// Starts a program with no signal blocked: what [`block_interrupts`] keeps back it would
+/// inherit, and SIGTERM would not end it. (Something to be done in the child would have the
+/// process copied.)
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let before = SigSet::thread_get_mask()?;
+    SigSet::empty().thread_set_mask()?;
+    let child = command.spawn();
+    before.thread_set_mask()?;
+    if interrupted() {
+        // It may have come to this thread just now, and is to wake who waits for it.
+        // SAFETY: Takes no pointers.
+        unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
     }
+    child
 }
 
 /// Waits until a file is as it is asked for, the time is over, or one of the signals that

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::poll::PollFlags;
 use vesper_abi::packet::MAX_PACKET;
@@ -31,6 +31,8 @@ const DEFAULT_ROOM: u64 = 256 << 10;
 const BATCH: usize = 1 << 20;
 /// How often metadata is read again because it grew meanwhile.
 const TRIES: usize = 10;
+/// Between two looks at the metadata for events that they do not describe.
+const REFRESH: Duration = Duration::from_millis(200);
 /// Where packets go that a reader of the trace could not take.
 const REJECTED: &str = "rejected";
 /// Where the files of channels go that the metadata say nothing of.
@@ -45,6 +47,10 @@ struct Description {
     metadata: Metadata,
     /// As last written.
     written: Vec<u8>,
+    /// Bytes of a longer text that can't be used.
+    refused: usize,
+    /// When events that are not described had it looked at.
+    refreshed: Option<Instant>,
 }
 
 /// A relay file and the file in the trace.
@@ -412,14 +418,17 @@ impl Description {
             text,
             metadata,
             written: Vec::new(),
+            refused: 0,
+            refreshed: None,
         })
     }
 
     /// Whether the events of a packet are as the text says, by now.
     fn describes(&mut self, packet: &Packet) -> bool {
         let mut found = check::packet(&self.metadata, packet);
-        if found == Found::Unknown {
+        if found == Found::Unknown && self.refreshed.is_none_or(|at| at.elapsed() >= REFRESH) {
             self.refresh();
+            self.refreshed = Some(Instant::now());
             found = check::packet(&self.metadata, packet);
         }
         found == Found::Good
@@ -428,18 +437,20 @@ impl Description {
     /// Reads the text again if it has grown. What can't be used changes nothing.
     fn refresh(&mut self) {
         // One byte behind what is known: there is none as long as it is all.
-        let grown = self.file.read_at(&mut [0], self.text.len() as u64);
+        let known = self.text.len().max(self.refused);
+        let grown = self.file.read_at(&mut [0], known as u64);
         if !grown.is_ok_and(|len| len > 0) {
             return;
         }
         let Ok(Some(text)) = whole(&self.file) else {
             return;
         };
-        if let Ok(metadata) = tsdl::parse(&text) {
-            if metadata.extends(&self.metadata) {
+        match tsdl::parse(&text) {
+            Ok(metadata) if metadata.extends(&self.metadata) => {
                 self.text = text;
                 self.metadata = metadata;
             }
+            _ => self.refused = text.len(),
         }
     }
 }
