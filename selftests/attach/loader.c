@@ -263,15 +263,29 @@ static void *taker_thread(void *arg)
 	return NULL;
 }
 
+/* Has a load given up while the VMM takes its first message to @trap. */
+static int give_up_leaving(struct vmm *vmm, struct trap *trap,
+			   struct taker *taker)
+{
+	__u8 image[100] = { 1 };
+	struct request r;
+
+	*taker = (struct taker){ .vmm = vmm, .mem = trap->mem };
+	pthread_create(&taker->thread, NULL, taker_thread, taker);
+	start_load(&r, "mod", image, sizeof(image), "", 3000);
+	pthread_join(r.thread, NULL);
+	CHECK_EQ(r.err, ETIMEDOUT);
+	return KSFT_PASS;
+}
+
 /* Requests that are given up while the VMM is taking the first message of them. */
 int test_load_leaving(void)
 {
-	__u8 image[100] = { 1 }, msg[VESPER_MAX_MESSAGE];
+	__u8 msg[VESPER_MAX_MESSAGE];
 	struct vesper_module modules[4];
 	struct virtio_vesper_hdr hdr;
 	struct vesper_event event;
 	struct taker taker;
-	struct request r;
 	struct trap trap;
 	struct vmm vmm;
 	int ret;
@@ -282,11 +296,8 @@ int test_load_leaving(void)
 	CHECK(!vmm_open(&vmm, DOMAIN));
 	CHECK_EQ(vmm_hello(&vmm, 1), 0);
 	CHECK(!vmm_post(&vmm, 10, 4096));
-	taker = (struct taker){ .vmm = &vmm, .mem = trap.mem };
-	pthread_create(&taker.thread, NULL, taker_thread, &taker);
-	start_load(&r, "mod", image, sizeof(image), "", 3000);
-	pthread_join(r.thread, NULL);
-	CHECK_EQ(r.err, ETIMEDOUT);
+	if (give_up_leaving(&vmm, &trap, &taker))
+		return KSFT_FAIL;
 	/* For all that is known the guest gets it. */
 	CHECK_EQ(list_modules(modules, 4), 1);
 	CHECK_EQ(modules[0].state, VESPER_MODULE_LOADING);
@@ -304,11 +315,8 @@ int test_load_leaving(void)
 
 	/* The VMM did not get it: it is as if it had never been. */
 	CHECK(!trap_init(&trap));
-	taker = (struct taker){ .vmm = &vmm, .mem = trap.mem };
-	pthread_create(&taker.thread, NULL, taker_thread, &taker);
-	start_load(&r, "mod", image, sizeof(image), "", 3000);
-	pthread_join(r.thread, NULL);
-	CHECK_EQ(r.err, ETIMEDOUT);
+	if (give_up_leaving(&vmm, &trap, &taker))
+		return KSFT_FAIL;
 	munmap(trap.mem, PAGE);
 	close(trap.uffd);
 	pthread_join(taker.thread, NULL);
