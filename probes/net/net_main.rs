@@ -304,13 +304,15 @@ impl Probe {
     fn send_reset(&self, sk: *const sock, skb: *const sk_buff, reason: u32) {
         // SAFETY: What there is of both is held as long as the tracepoint runs.
         let (ends, state) = unsafe {
-            if !sk.is_null() && (skb.is_null() || fields::state(sk) != LISTENS) {
-                (Ends::of_sock(sk), fields::state(sk))
+            let state = match sk.is_null() {
+                true => 0,
+                false => fields::state(sk),
+            };
+            // Who listens has no other end; who is reset is in the packet.
+            if !skb.is_null() && (sk.is_null() || state == LISTENS) {
+                (Ends::of_received(skb), state)
             } else if !sk.is_null() {
-                // Who listens has no other end; who is reset is in the packet.
-                (Ends::of_received(skb), LISTENS)
-            } else if !skb.is_null() {
-                (Ends::of_received(skb), 0)
+                (Ends::of_sock(sk), state)
             } else {
                 return;
             }
