@@ -556,6 +556,15 @@ impl Owner for Buffer {
         }
         let mut done = 0usize;
         while done < len {
+            if this.source.lock().detached() {
+                // The worker that is to give the pages back waits for this.
+                if done != 0 {
+                    break;
+                }
+                // And this for it: relay would go on in the pages, which may be the guest's again
+                // if a reset did not wait for what was read before.
+                this.returned.wait()?;
+            }
             let unread = || this.relay.consumed() != this.relay.produced();
             let before = unread();
             let want = len.saturating_sub(done).min(CHUNK);
@@ -566,9 +575,7 @@ impl Owner for Buffer {
                 this.settle();
                 return Err(EFAULT);
             }
-            // The worker that is to give the pages back waits for this.
-            let going = this.source.lock().detached();
-            if got < want || going || kernel::current!().signal_pending() {
+            if got < want || kernel::current!().signal_pending() {
                 break;
             }
         }
