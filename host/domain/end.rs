@@ -93,7 +93,10 @@ impl Domain {
         self.desk.forgive();
         control.greeted = false;
         self.guest_gone();
+        // What was asked since, of a guest that seemed ready, is not for the next driver.
+        self.desk.lock().loader.guest_gone();
         drop(control);
+        self.desk.operators.notify_all();
         self.changed();
         self.wait_returned();
     }
