@@ -470,7 +470,7 @@ impl WorkItem for Buffer {
         if this.remove_if_drained() {
             this.domain.forget(&this);
         } else {
-            this.domain.trim();
+            this.domain.trim_later();
         }
     }
 }
