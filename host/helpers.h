@@ -19,6 +19,7 @@ struct workqueue_struct;
 
 void *vesper_helper_alloc_percpu_buf(struct rchan_buf *buf);
 void vesper_helper_init_relay_wakeup(struct rchan_buf *buf);
+void *vesper_helper_alloc_array(size_t count, size_t size);
 void *vesper_helper_vmap(struct page **pages, unsigned int count);
 void vesper_helper_copy(void *to, const void *from, size_t len);
 unsigned long vesper_helper_page_to_pfn(struct page *page);
