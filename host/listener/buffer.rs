@@ -368,11 +368,16 @@ impl Buffer {
             let slot = geometry.slot(number);
             let padding = index.padding(slot);
             if !self.spec.padding_ok(padding) {
-                // What came before is fine.
+                // What came before is fine, as far as it is still there.
+                let violation = violation("index page: padding larger than a sub-buffer");
+                let oldest = number.min(self.spec.oldest(index));
                 self.relay.set_produced(number);
                 source.violated = true;
                 source.live = false;
-                return Err(violation("index page: padding larger than a sub-buffer"));
+                if self.spec.overwrites() {
+                    self.pass_over(source, oldest);
+                }
+                return Err(violation);
             }
             self.relay.set_padding(slot, padding as usize);
         }
