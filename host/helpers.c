@@ -81,6 +81,11 @@ unsigned long vesper_helper_page_to_pfn(struct page *page)
 	return page_to_pfn(page);
 }
 
+unsigned long vesper_helper_zero_pfn(void)
+{
+	return page_to_pfn(ZERO_PAGE(0));
+}
+
 void vesper_helper_get_page(struct page *page)
 {
 	get_page(page);

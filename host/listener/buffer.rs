@@ -39,7 +39,10 @@ use crate::{
         index::Index,
         inode::Inode,
         mutex::Turn,
-        pages::PageList,
+        pages::{
+            zero_pfn,
+            PageList, //
+        },
         relay::Relay,
         relay_file::{
             Owner,
@@ -618,7 +621,11 @@ impl Owner for Buffer {
     }
 
     fn with_pfn<R>(&self, index: usize, insert: impl FnOnce(usize) -> R) -> Option<R> {
+        if index >= self.spec.geometry.pages() {
+            return None;
+        }
         let pages = self.pages.read();
-        Some(insert(pages.pfn(index)?))
+        // There are none if there was no memory for a copy.
+        Some(insert(pages.pfn(index).unwrap_or_else(zero_pfn)))
     }
 }

@@ -72,6 +72,12 @@ impl PageList {
     }
 }
 
+/// Frame number of the page of zeros that the kernel has for everybody to look at.
+pub(crate) fn zero_pfn() -> usize {
+    // SAFETY: No requirements.
+    unsafe { bindings::vesper_helper_zero_pfn() }
+}
+
 /// A page of our own, in addition to what others have: it is not worth a process's life.
 ///
 /// # Invariants
