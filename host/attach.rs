@@ -88,6 +88,9 @@ pub(crate) struct Attachment {
     #[pin]
     attaching: Mutex<()>,
     domain: SetOnce<Arc<Domain>>,
+    /// Held while `watch` is set up.
+    #[pin]
+    watching: Mutex<()>,
     /// Watches the process whose memory is lent: a descriptor that another one has, too, hides its
     /// death. The first that lends is the VMM. Others may not: what they lend would stay pinned
     /// when they are gone, and be nobody's.
@@ -192,8 +195,11 @@ impl Attachment {
             segments.push(Segment::new(raw.addr, raw.len)?, GFP_KERNEL_ACCOUNT)?;
         }
         if self.watch.as_ref().is_none() {
-            // Of two who come here at once, one is enough.
-            self.watch.populate(MmWatch::current(domain.clone())?);
+            // Of two who come here at once, one waits until the other is known.
+            let _watching = self.watching.lock();
+            if self.watch.as_ref().is_none() {
+                self.watch.populate(MmWatch::current(domain.clone())?);
+            }
         }
         if !self.watch.as_ref().is_some_and(MmWatch::is_of_current) {
             return Err(EPERM);
@@ -276,6 +282,7 @@ impl Node for Attachment {
                 host: host.into(),
                 attaching <- new_mutex!((), "vesper::attaching"),
                 domain: SetOnce::new(),
+                watching <- new_mutex!((), "vesper::watching"),
                 watch: SetOnce::new(),
             }),
             GFP_KERNEL_ACCOUNT,

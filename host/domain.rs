@@ -90,6 +90,8 @@ pub(crate) struct Domain {
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
     orphaned: Atomic<bool>,
+    /// A buffer is kept that was not there when limits were looked at last.
+    untrimmed: Atomic<bool>,
     #[pin]
     control: Mutex<Listener>,
     #[pin]
@@ -131,6 +133,7 @@ impl Domain {
                 brake: Brake::new(),
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
+                untrimmed: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
                 info <- new_mutex!(
                     Info {

@@ -52,6 +52,16 @@ void vesper_helper_init_relay_wakeup(struct rchan_buf *buf)
 	init_irq_work(&buf->wakeup_work, wake_readers);
 }
 
+/*
+ * For kvfree(). As for pages of a copy: not accounted, and neither is the OOM
+ * killer called nor a word said if there is no room.
+ */
+void *vesper_helper_alloc_array(size_t count, size_t size)
+{
+	return kvmalloc_array(count, size, GFP_KERNEL | __GFP_RETRY_MAYFAIL |
+			      __GFP_NOWARN);
+}
+
 void *vesper_helper_vmap(struct page **pages, unsigned int count)
 {
 	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
@@ -69,6 +79,11 @@ void vesper_helper_copy(void *to, const void *from, size_t len)
 unsigned long vesper_helper_page_to_pfn(struct page *page)
 {
 	return page_to_pfn(page);
+}
+
+unsigned long vesper_helper_zero_pfn(void)
+{
+	return page_to_pfn(ZERO_PAGE(0));
 }
 
 void vesper_helper_get_page(struct page *page)

@@ -19,9 +19,11 @@ struct workqueue_struct;
 
 void *vesper_helper_alloc_percpu_buf(struct rchan_buf *buf);
 void vesper_helper_init_relay_wakeup(struct rchan_buf *buf);
+void *vesper_helper_alloc_array(size_t count, size_t size);
 void *vesper_helper_vmap(struct page **pages, unsigned int count);
 void vesper_helper_copy(void *to, const void *from, size_t len);
 unsigned long vesper_helper_page_to_pfn(struct page *page);
+unsigned long vesper_helper_zero_pfn(void);
 void vesper_helper_get_page(struct page *page);
 void vesper_helper_put_page(struct page *page);
 bool vesper_helper_try_unaccount(struct mm_struct *mm, unsigned long pages);

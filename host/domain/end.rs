@@ -93,7 +93,10 @@ impl Domain {
         self.desk.forgive();
         control.greeted = false;
         self.guest_gone();
+        // What was asked since, of a guest that seemed ready, is not for the next driver.
+        self.desk.lock().loader.guest_gone();
         drop(control);
+        self.desk.operators.notify_all();
         self.changed();
         self.wait_returned();
     }
@@ -207,8 +210,15 @@ impl Domain {
         drop(buffers);
     }
 
+    /// Has the worker trim, once for all buffers that ask for it until then: each time it looks at
+    /// every one.
+    pub(crate) fn trim_later(self: &Arc<Self>) {
+        self.untrimmed.store(true, Relaxed);
+        self.look();
+    }
+
     /// Has the oldest of what is kept thrown away, if it is more than may be.
-    pub(crate) fn trim(&self) {
+    fn trim(&self) {
         let limit = match self.reaped.load(Relaxed) {
             true => 0,
             false => self.host.limits().max_kept_bytes,
@@ -342,8 +352,11 @@ impl Gone for Domain {
 impl WorkItem for Domain {
     type Pointer = Arc<Domain>;
 
-    /// The rest of [`Domain::broken`], [`Domain::look`] and [`Gone::gone`].
+    /// The rest of [`Domain::broken`], [`Domain::look`], [`Domain::trim_later`] and [`Gone::gone`].
     fn run(this: Arc<Domain>) {
+        if this.untrimmed.xchg(false, Relaxed) {
+            this.trim();
+        }
         if this.orphaned.load(Relaxed) {
             this.vmm_gone();
         }

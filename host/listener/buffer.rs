@@ -39,7 +39,10 @@ use crate::{
         index::Index,
         inode::Inode,
         mutex::Turn,
-        pages::PageList,
+        pages::{
+            zero_pfn,
+            PageList, //
+        },
         relay::Relay,
         relay_file::{
             Owner,
@@ -368,11 +371,16 @@ impl Buffer {
             let slot = geometry.slot(number);
             let padding = index.padding(slot);
             if !self.spec.padding_ok(padding) {
-                // What came before is fine.
+                // What came before is fine, as far as it is still there.
+                let violation = violation("index page: padding larger than a sub-buffer");
+                let oldest = number.min(self.spec.oldest(index));
                 self.relay.set_produced(number);
                 source.violated = true;
                 source.live = false;
-                return Err(violation("index page: padding larger than a sub-buffer"));
+                if self.spec.overwrites() {
+                    self.pass_over(source, oldest);
+                }
+                return Err(violation);
             }
             self.relay.set_padding(slot, padding as usize);
         }
@@ -556,6 +564,15 @@ impl Owner for Buffer {
         }
         let mut done = 0usize;
         while done < len {
+            if this.source.lock().detached() {
+                // The worker that is to give the pages back waits for this.
+                if done != 0 {
+                    break;
+                }
+                // And this for it: relay would go on in the pages, which may be the guest's again
+                // if a reset did not wait for what was read before.
+                this.returned.wait()?;
+            }
             let unread = || this.relay.consumed() != this.relay.produced();
             let before = unread();
             let want = len.saturating_sub(done).min(CHUNK);
@@ -566,9 +583,7 @@ impl Owner for Buffer {
                 this.settle();
                 return Err(EFAULT);
             }
-            // The worker that is to give the pages back waits for this.
-            let going = this.source.lock().detached();
-            if got < want || going || kernel::current!().signal_pending() {
+            if got < want || kernel::current!().signal_pending() {
                 break;
             }
         }
@@ -606,7 +621,11 @@ impl Owner for Buffer {
     }
 
     fn with_pfn<R>(&self, index: usize, insert: impl FnOnce(usize) -> R) -> Option<R> {
+        if index >= self.spec.geometry.pages() {
+            return None;
+        }
         let pages = self.pages.read();
-        Some(insert(pages.pfn(index)?))
+        // There are none if there was no memory for a copy.
+        Some(insert(pages.pfn(index).unwrap_or_else(zero_pfn)))
     }
 }

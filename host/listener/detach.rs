@@ -5,7 +5,8 @@
 //! 1. What is unread is copied to host pages, the open sub-buffer included.
 //! 2. Mappings are pointed at the copy.
 //! 3. A worker takes the inode lock, switches the reader over and gives the pages back. Only this
-//!    can be held up by a reader, and nobody waits for it without a limit.
+//!    can be held up by a reader, and nobody waits for it without a limit but other reads of the
+//!    same buffer, which a signal ends.
 
 use super::{
     buffer::{
@@ -469,7 +470,7 @@ impl WorkItem for Buffer {
         if this.remove_if_drained() {
             this.domain.forget(&this);
         } else {
-            this.domain.trim();
+            this.domain.trim_later();
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::{
         PAGE_SIZE, //
     },
     sys::pages::{
+        room_for,
         Map,
         OwnPage,
         PageList, //
@@ -15,7 +16,6 @@ use crate::{
 };
 use core::ptr::NonNull;
 use kernel::{
-    alloc::flags::__GFP_NOWARN,
     prelude::*,
     sync::{
         atomic::{
@@ -65,7 +65,8 @@ impl Kept {
     /// Returns also the pages in the order of the buffer and for how many sub-buffers there is
     /// room. Counted in `tally`, and not accounted to the VMM, whose own limit must not decide what
     /// of its trace survives.
-    /// `ENOMEM` before the OOM killer would have to find the pages.
+    /// `ENOMEM` before the OOM killer would have to find the pages, or the lists of them; not so
+    /// for what it takes to map them, mostly page tables.
     pub(crate) fn new(
         geometry: Geometry,
         first: u64,
@@ -76,22 +77,26 @@ impl Kept {
         let per_subbuf = geometry.subbuf_size() / PAGE_SIZE;
         let n_subbufs = geometry.n_subbufs();
         let count = count.min(n_subbufs);
+        let wanted = count.wrapping_mul(per_subbuf);
+        // All lists at full size first: nothing but the mapping is got after the last page.
+        let mut list = PageList::of_own(geometry.pages())?;
+        let mut pages = room_for(wanted)?;
         let blank = OwnPage::new()?;
-        let mut pages = KVVec::new();
-        let mut room = 0usize;
-        'all: while room < count {
-            for _ in 0..per_subbuf {
-                let next =
-                    OwnPage::new().and_then(|p| Ok(pages.push(p, GFP_KERNEL | __GFP_NOWARN)?));
-                match next {
-                    Ok(()) => {}
-                    Err(_) if partial => break 'all,
-                    Err(err) => return Err(err),
+        let mut room = count;
+        while pages.len() < wanted {
+            match OwnPage::new() {
+                Ok(page) => pages.push_within_capacity(page)?,
+                Err(_) if partial => {
+                    // One less than there are pages for, so that some are left for the mapping: in
+                    // the way in which the kernel gets what that takes it may call the OOM killer.
+                    let whole = pages.len().checked_div(per_subbuf).unwrap_or(0);
+                    room = whole.saturating_sub(1);
+                    pages.truncate(room.wrapping_mul(per_subbuf));
+                    break;
                 }
+                Err(err) => return Err(err),
             }
-            room = room.wrapping_add(1);
         }
-        let mut list = PageList::new(geometry.pages())?;
         let start = geometry.slot(first);
         for slot in 0..n_subbufs {
             // How far behind the first one this slot is, around the end.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Completions that can be waited for with a time limit.
+//! Completions that can be waited for until a signal comes, or with a time limit.
 //!
 //! C header: [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
@@ -42,6 +42,15 @@ impl Completion {
     pub(crate) fn is_done(&self) -> bool {
         // SAFETY: The completion was initialised by `new`.
         unsafe { bindings::completion_done(self.inner.get()) }
+    }
+
+    /// Waits; `ERESTARTSYS` if a signal comes first.
+    pub(crate) fn wait(&self) -> Result {
+        // SAFETY: The completion was initialised by `new`.
+        match unsafe { bindings::wait_for_completion_interruptible(self.inner.get()) } {
+            0 => Ok(()),
+            _ => Err(ERESTARTSYS),
+        }
     }
 
     /// Waits, signals notwithstanding, for at most `timeout` jiffies. Returns how many are left,

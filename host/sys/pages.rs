@@ -37,6 +37,11 @@ impl PageList {
         Ok(Self(KVVec::with_capacity(pages, GFP_KERNEL_ACCOUNT)?))
     }
 
+    /// The same for a list of our own pages, see [`room_for`].
+    pub(crate) fn of_own(pages: usize) -> Result<Self> {
+        Ok(Self(room_for(pages)?))
+    }
+
     /// A list of none.
     pub(crate) fn empty() -> Self {
         Self(KVVec::new())
@@ -54,9 +59,9 @@ impl PageList {
             .extend_from_slice(borrowed.pages(), GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Adds a page of our own.
+    /// Adds a page of our own, for which there is room.
     pub(crate) fn push_page(&mut self, page: &OwnPage) -> Result {
-        Ok(self.0.push(page.0.as_ptr(), GFP_KERNEL)?)
+        Ok(self.0.push_within_capacity(page.0.as_ptr())?)
     }
 
     /// Frame number of page `index`.
@@ -65,6 +70,12 @@ impl PageList {
         // SAFETY: A page pointer that came from pinning or from the page allocator.
         Some(unsafe { bindings::vesper_helper_page_to_pfn(page) })
     }
+}
+
+/// Frame number of the page of zeros that the kernel has for everybody to look at.
+pub(crate) fn zero_pfn() -> usize {
+    // SAFETY: No requirements.
+    unsafe { bindings::vesper_helper_zero_pfn() }
 }
 
 /// A page of our own, in addition to what others have: it is not worth a process's life.
@@ -101,6 +112,21 @@ impl Drop for OwnPage {
         // SAFETY: By the type invariant it is ours to free.
         unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
     }
+}
+
+/// A vector with room for `count` elements, which is got in the way of [`OwnPage`], and not accounted
+/// either. `ENOMEM`.
+pub(crate) fn room_for<T>(count: usize) -> Result<KVVec<T>> {
+    const { assert!(size_of::<T>() != 0 && align_of::<T>() <= align_of::<u64>()) };
+    if count == 0 {
+        return Ok(KVVec::new());
+    }
+    // SAFETY: No requirements but that it may sleep.
+    let room = unsafe { bindings::vesper_helper_alloc_array(count, size_of::<T>()) };
+    let room: NonNull<T> = NonNull::new(room.cast()).ok_or(ENOMEM)?;
+    // SAFETY: `kvmalloc` is what the vector's allocator is made of, aligns for any `u64`, and gives
+    // no more than `INT_MAX` bytes. None of the elements is there yet.
+    Ok(unsafe { KVVec::from_raw_parts(room.as_ptr(), 0, count) })
 }
 
 /// A run of user memory: address and length, both in whole pages.

@@ -442,6 +442,8 @@ int test_violations(void)
 	__u8 bytes[N_SUBBUFS * SUBBUF];
 	struct virtio_vesper_open msg = {};
 	struct vesper_message m = { .queue = VIRTIO_VESPER_VQ_CONTROL };
+	const unsigned int per_subbuf = SUBBUF / 128;
+	struct vesper_position pos;
 	struct vesper_event event;
 	struct setup s;
 	int fd;
@@ -475,6 +477,29 @@ int test_violations(void)
 	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 0);
 	if (expect_broken(&s.vmm))
 		return KSFT_FAIL;
+	close(fd);
+	teardown(&s);
+
+	/* In a flight recorder: what came before is passed over as far as it is gone. */
+	if (setup_with(&s, DOMAIN, VIRTIO_VESPER_CHAN_OVERWRITE, SUBBUF,
+		       N_SUBBUFS))
+		return KSFT_FAIL;
+	fd = open(s.path, O_RDONLY);
+	CHECK(fd >= 0);
+	CHECK_EQ(ring_write_numbered(&s.ring, 42 * per_subbuf + 5, 128),
+		 42 * per_subbuf + 5);
+	s.ring.index->padding[41 % N_SUBBUFS] = SUBBUF;
+	CHECK_ERR(vmm_notify(&s.vmm, s.channel, 1), EPROTO);
+	CHECK(!ioctl(fd, VESPER_IOC_POSITION, &pos));
+	CHECK_EQ(pos.produced, 41);
+	CHECK_EQ(pos.consumed, 39);
+	CHECK_EQ(pos.lapped, 39);
+	if (expect_broken(&s.vmm))
+		return KSFT_FAIL;
+	CHECK_EQ(read(fd, bytes, sizeof(bytes)), 2 * SUBBUF);
+	CHECK_EQ(check_records(bytes, 2 * SUBBUF, 128, 39 * per_subbuf),
+		 41 * per_subbuf);
+	CHECK_EQ(poll_fd(fd, 0), POLLERR);
 	close(fd);
 	teardown(&s);
 
@@ -582,6 +607,10 @@ int test_stuck_reader(void)
 	CHECK(!trap_release(&stuck.trap));
 	pthread_join(stuck.thread, NULL);
 	CHECK_EQ(stuck.got, 100);
+	/* At once, with the pages perhaps still there: what comes is the copy. */
+	got = read(stuck.fd, bytes, sizeof(bytes));
+	CHECK_EQ(got, 149 * 100);
+	CHECK_EQ(check_records(bytes, got, 100, 1), 150);
 	for (int i = 0; i < 500 && domain.lent_pages; i++) {
 		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 		usleep(10000);
@@ -589,9 +618,6 @@ int test_stuck_reader(void)
 	CHECK_EQ(domain.lent_pages, 0);
 	/* No word of loans that the reset ended. */
 	CHECK_ERR(vmm_event(&s.vmm, &event, NULL, 0, 100), ETIME);
-	got = read(stuck.fd, bytes, sizeof(bytes));
-	CHECK_EQ(got, 149 * 100);
-	CHECK_EQ(check_records(bytes, got, 100, 1), 150);
 	close(stuck.fd);
 	teardown(&s);
 	return KSFT_PASS;

@@ -329,7 +329,7 @@ static int nomem_death(void)
 /* A guest that is reset gets its memory in any case; what fits is kept, oldest first. */
 static int nomem_reset(void)
 {
-	__u8 bytes[N_SUBBUFS * SUBBUF];
+	__u8 bytes[N_SUBBUFS * SUBBUF], *map;
 	unsigned int before = failed, less = 0;
 
 	for (unsigned int n = 1; n < MAX_NTH; n++) {
@@ -343,6 +343,8 @@ static int nomem_reset(void)
 			return KSFT_FAIL;
 		fd = open(s.path, O_RDONLY);
 		CHECK(fd >= 0);
+		map = mmap(NULL, sizeof(bytes), PROT_READ, MAP_SHARED, fd, 0);
+		CHECK(map != MAP_FAILED);
 		CHECK_EQ(ring_write_numbered(&s.ring, RECORDS, LEN), RECORDS);
 		arm(n);
 		CHECK(!vmm_notice(&s.vmm, VESPER_NOTICE_RESET, 0));
@@ -351,6 +353,10 @@ static int nomem_reset(void)
 		CHECK_EQ(count_domain(DOMAIN, &domain), 1);
 		CHECK_EQ(domain.lent_pages, 0);
 		CHECK_EQ(locked_kb(), 0);
+		/* The copy or zeros, also where there is none. */
+		for (size_t at = 0; at < sizeof(bytes); at += PAGE)
+			CHECK(map[at] != 0xee);
+		munmap(map, sizeof(bytes));
 		got = read(fd, bytes, sizeof(bytes));
 		CHECK(got >= 0);
 		CHECK_EQ(check_records(bytes, got, LEN, 0), got / LEN);
