@@ -128,21 +128,12 @@ impl Listener {
         Ok(())
     }
 
-    /// What lies waiting in the buffers is published. Process context.
-    pub(crate) fn flush(&self) -> Result {
-        self.for_each_open(|source| source.flush())
-    }
-
     /// The host has made room: what was held up for want of it is published. Process context.
     pub(crate) fn catch_up(&self) -> Result {
-        self.for_each_open(|source| source.catch_up())
-    }
-
-    fn for_each_open(&self, f: impl Fn(&dyn Source)) -> Result {
         for channel in self.snapshot()? {
             let link = channel.link.lock();
             if !link.closed {
-                f(&*channel.source);
+                channel.source.catch_up();
             }
         }
         Ok(())
