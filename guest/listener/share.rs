@@ -11,12 +11,14 @@ use crate::{
     },
     later::{
         synchronize_rcu,
-        EOPNOTSUPP, //
+        EOPNOTSUPP,
+        EPROTO, //
     },
     sys::{
         completion::Completion,
         trace, //
     },
+    text,
 };
 use core::slice;
 use kernel::{
@@ -250,19 +252,25 @@ impl Channel {
 
     fn send_metadata(&self, comm: &Comm, shared: &mut Shared, section: u32) -> Result {
         let sent = shared.sent.get_mut(section as usize).ok_or(EINVAL)?;
-        let mut text = KVec::from_elem(0, METADATA_PIECE, GFP_KERNEL)?;
+        let mut room = KVec::from_elem(0, METADATA_PIECE, GFP_KERNEL)?;
         loop {
-            let len = self.source.metadata(section, *sent, &mut text);
-            let Some(piece @ [_, ..]) = text.get(..len) else {
+            let len = self.source.metadata(section, *sent, &mut room);
+            let piece = text::whole_lines(room.get(..len).unwrap_or(&[]));
+            if piece.is_empty() {
                 return Ok(());
-            };
+            }
             let message = bindings::virtio_vesper_metadata {
                 channel: shared.id.to_le(),
                 section: section.to_le(),
                 ..Zeroable::zeroed()
             };
-            comm.request(bindings::VIRTIO_VESPER_C_METADATA, message, piece)?;
-            *sent = sent.wrapping_add(len);
+            let answer = comm.request(bindings::VIRTIO_VESPER_C_METADATA, message, piece);
+            // The host may have it, or take it yet. Twice it would spoil the file; that whole lines
+            // are missing does not.
+            if matches!(answer, Ok(_) | Err(ETIMEDOUT | EPROTO)) {
+                *sent = sent.wrapping_add(piece.len());
+            }
+            answer?;
         }
     }
 
