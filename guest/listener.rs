@@ -251,7 +251,7 @@ impl Drop for Share {
         let mut link = self.channel.link.lock();
         if !self.channel.unshare(&self.listener.comm, &mut link, false) {
             pr_warn!(
-                "a channel is not closed on the host: pages that did not come back are kept until the device is reset\n"
+                "a channel is not closed on the host: pages that did not come back are kept until they do, or the device is reset\n"
             );
         }
         link.closed = true;
