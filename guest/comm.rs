@@ -44,7 +44,11 @@ mod lend;
 mod message;
 mod notify;
 
-pub(crate) use control::Undo;
+pub(crate) use control::{
+    Sent,
+    Undo,
+    REPLY_TIMEOUT_S, //
+};
 pub(crate) use lend::Lender;
 pub(crate) use message::{
     read,

@@ -34,7 +34,7 @@ use kernel::{
 };
 
 /// How long the host may take to answer, in seconds. Nothing waits longer for it.
-const REPLY_TIMEOUT: u32 = 30;
+pub(crate) const REPLY_TIMEOUT_S: u32 = 30;
 
 /// The queue, and whether the host knows us: before hello and after goodbye, it takes nothing else.
 pub(super) struct Control {
@@ -111,6 +111,9 @@ impl Answer {
         Ok(u32::from_le(reply.value))
     }
 }
+
+/// A request that is on the queue. The host takes it behind what was sent before.
+pub(crate) struct Sent(Arc<Answer>);
 
 /// The queue's end of an [`Answer`]: wakes who waits, also when the device went without a reply.
 pub(super) struct Asked(Arc<Answer>);
@@ -200,11 +203,17 @@ impl Comm {
     }
 
     /// Tells the host of a module without having been asked: see `struct virtio_vesper_result`.
-    /// Errors as for [`Comm::request`].
-    pub(crate) fn news(&self, news: bindings::virtio_vesper_result) -> Result {
+    /// Does not wait for its answer. Process context.
+    pub(crate) fn news(&self, news: bindings::virtio_vesper_result) -> Result<Sent> {
         let kind = bindings::VIRTIO_VESPER_C_RESULT;
         let (answer, element) = request((kind, 0), 0, None, news, &[])?;
-        self.ask(&answer, None, element)?;
+        self.put(&answer, None, element)?;
+        Ok(Sent(answer))
+    }
+
+    /// Waits for the host's answer, so many seconds at most. Errors as for [`Comm::request`].
+    pub(crate) fn wait(&self, sent: &Sent, timeout_s: u32) -> Result {
+        self.finish(&sent.0, timeout_s)?;
         Ok(())
     }
 
@@ -214,12 +223,23 @@ impl Comm {
         generation: Option<u32>,
         element: KBox<Element<Asked>>,
     ) -> Result<u32> {
-        {
-            let mut control = self.control.lock();
-            let control = (*control).as_mut().ok_or(ENODEV)?;
-            control.put(answer.kind, generation, element)?;
-        }
-        let waited = self.await_answer(answer);
+        self.put(answer, generation, element)?;
+        self.finish(answer, REPLY_TIMEOUT_S)
+    }
+
+    fn put(
+        &self,
+        answer: &Answer,
+        generation: Option<u32>,
+        element: KBox<Element<Asked>>,
+    ) -> Result {
+        let mut control = self.control.lock();
+        let control = (*control).as_mut().ok_or(ENODEV)?;
+        control.put(answer.kind, generation, element)
+    }
+
+    fn finish(&self, answer: &Answer, timeout_s: u32) -> Result<u32> {
+        let waited = self.await_answer(answer, timeout_s);
 
         let mut reply = answer.reply.lock();
         // It may have come at the last moment.
@@ -231,8 +251,8 @@ impl Comm {
         Err(ENODEV)
     }
 
-    fn await_answer(&self, answer: &Answer) -> Result {
-        for _ in 0..REPLY_TIMEOUT {
+    fn await_answer(&self, answer: &Answer, timeout_s: u32) -> Result {
+        for _ in 0..timeout_s {
             if answer.done.wait_timeout(1000) {
                 return Ok(());
             }
