@@ -5,9 +5,10 @@
 //! One object for the life of the module. A device is attached to it and detached again; without
 //! one, every operation says `ENODEV`.
 //!
-//! Lock order: none of the locks in here is held while another one is taken, and nothing but the
-//! queue is touched under them, so they come last in every order. `control`, `lend` and `loader`
-//! are for process context, `notify` and `bell` for any but NMI.
+//! Lock order: none of the locks in here is held while another one is taken, but for that of an
+//! answer, under `control`; and nothing but the queue is touched under them, so they come last in
+//! every order. `control`, `lend` and `loader` are for process context, `notify` and `bell` for any
+//! but NMI.
 
 use crate::{
     abi, bindings,
@@ -43,6 +44,11 @@ mod lend;
 mod message;
 mod notify;
 
+pub(crate) use control::{
+    Sent,
+    Undo,
+    REPLY_TIMEOUT_S, //
+};
 pub(crate) use lend::Lender;
 pub(crate) use message::{
     read,

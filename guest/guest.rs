@@ -309,10 +309,9 @@ impl virtio::Driver for Guest {
 
     fn shutdown(this: ArcBorrow<'_, Self>, _device: &Device) {
         // The device keeps what is lent: so the host gets also what is recorded from here to the
-        // end. That end resets the device, or takes the bus from it (kexec).
-        if this.listener.flush().is_err() {
-            pr_warn_once!("no memory to publish what lies waiting\n");
-        }
+        // end, and what is open by then. That end resets the device, or takes the bus from it
+        // (kexec). Nothing is waited for: neither a CPU that takes no interrupt, nor a lock whose
+        // holder waits for the host.
         this.beat.shutdown();
         this.comm.hush();
     }

@@ -19,6 +19,7 @@
 #include <linux/scatterlist.h>
 #include <linux/smp.h>
 #include <linux/spinlock.h>
+#include <linux/stacktrace.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
 #include <linux/timekeeping.h>
@@ -375,8 +376,37 @@ const char *vesper_helper_uts_nodename(void)
 	return init_uts_ns.name.nodename;
 }
 
-/* Contexts in which a CPU is reading, one bit each. */
+/* Contexts in which a CPU is reading, or walks its stack, one bit each. */
 static DEFINE_PER_CPU(u8, reading);
+static DEFINE_PER_CPU(u8, walking);
+
+/*
+ * Returns this context's bit, for guard_end(), with preemption off. 0 if the
+ * context is at it already: then there is nothing to end.
+ */
+static __always_inline u8 guard_begin(u8 __percpu *guard)
+{
+	u8 bit = 1 << interrupt_context_level();
+	u8 *contexts;
+
+	preempt_disable_notrace();
+	contexts = this_cpu_ptr(guard);
+	/* An interrupt leaves the bits as it found them. */
+	if (READ_ONCE(*contexts) & bit) {
+		preempt_enable_notrace();
+		return 0;
+	}
+	WRITE_ONCE(*contexts, *contexts | bit);
+	return bit;
+}
+
+static __always_inline void guard_end(u8 __percpu *guard, u8 bit)
+{
+	u8 *contexts = this_cpu_ptr(guard);
+
+	WRITE_ONCE(*contexts, *contexts & ~bit);
+	preempt_enable_notrace();
+}
 
 /*
  * copy_from_kernel_nofault(), but not from within itself: what it reads may not
@@ -385,20 +415,32 @@ static DEFINE_PER_CPU(u8, reading);
  */
 long vesper_helper_read(void *to, const void *from, size_t len)
 {
-	u8 bit = 1 << interrupt_context_level();
-	long ret = -EBUSY;
-	u8 *contexts;
+	u8 bit = guard_begin(&reading);
+	long ret;
 
-	preempt_disable_notrace();
-	contexts = this_cpu_ptr(&reading);
-	/* An interrupt leaves the bits as it found them. */
-	if (!(READ_ONCE(*contexts) & bit)) {
-		WRITE_ONCE(*contexts, *contexts | bit);
-		ret = copy_from_kernel_nofault(to, from, len);
-		WRITE_ONCE(*contexts, *contexts & ~bit);
-	}
-	preempt_enable_notrace();
+	if (!bit)
+		return -EBUSY;
+	ret = copy_from_kernel_nofault(to, from, len);
+	guard_end(&reading, bit);
 	return ret;
+}
+
+/*
+ * stack_trace_save(), but not from within itself: the unwinder takes RCU's read
+ * lock, which lockdep has a tracepoint for (lock_acquire), and a probe there may
+ * want the stack again, and so on. Takes nothing then. This function counts for
+ * @skip.
+ */
+u32 vesper_helper_stack_save(unsigned long *entries, u32 max, u32 skip)
+{
+	u8 bit = guard_begin(&walking);
+	u32 taken;
+
+	if (!bit)
+		return 0;
+	taken = stack_trace_save(entries, max, skip);
+	guard_end(&walking, bit);
+	return taken;
 }
 
 bool vesper_helper_within_module(unsigned long addr, const struct module *mod)

@@ -72,6 +72,7 @@ int vesper_helper_virtqueue_map(struct virtqueue *vq, void *ptr, u32 len,
 void vesper_helper_virtqueue_unmap(struct virtqueue *vq, dma_addr_t addr,
 				   u32 len);
 long vesper_helper_read(void *to, const void *from, size_t len);
+u32 vesper_helper_stack_save(unsigned long *entries, u32 max, u32 skip);
 bool vesper_helper_within_module(unsigned long addr, const struct module *mod);
 
 #endif

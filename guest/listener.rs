@@ -128,21 +128,12 @@ impl Listener {
         Ok(())
     }
 
-    /// What lies waiting in the buffers is published. Process context.
-    pub(crate) fn flush(&self) -> Result {
-        self.for_each_open(|source| source.flush())
-    }
-
     /// The host has made room: what was held up for want of it is published. Process context.
     pub(crate) fn catch_up(&self) -> Result {
-        self.for_each_open(|source| source.catch_up())
-    }
-
-    fn for_each_open(&self, f: impl Fn(&dyn Source)) -> Result {
         for channel in self.snapshot()? {
             let link = channel.link.lock();
             if !link.closed {
-                f(&*channel.source);
+                channel.source.catch_up();
             }
         }
         Ok(())
@@ -260,7 +251,7 @@ impl Drop for Share {
         let mut link = self.channel.link.lock();
         if !self.channel.unshare(&self.listener.comm, &mut link, false) {
             pr_warn!(
-                "a channel is not closed on the host: pages that did not come back are kept until the device is reset\n"
+                "a channel is not closed on the host: pages that did not come back are kept until they do, or the device is reset\n"
             );
         }
         link.closed = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Texts that the kernel prints and that are read back here: there is no other way to the values.
+//! Texts: what the kernel prints is read back here, as there is no other way to the values, and
+//! what is sent is cut into pieces.
 //!
 //! `core` only, so that `cargo test` covers it.
 
@@ -40,9 +41,27 @@ pub(crate) fn symbol_offset(text: &[u8], name: &[u8]) -> Option<usize> {
     })
 }
 
+/// The lines at the start of a text that are whole; all of it if it has none.
+pub(crate) fn whole_lines(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|&c| c == b'\n');
+    end.and_then(|at| text.get(..=at)).unwrap_or(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_that_are_whole() {
+        assert_eq!(whole_lines(b"one\ntwo\nthr"), b"one\ntwo\n");
+        assert_eq!(whole_lines(b"one\ntwo\n"), b"one\ntwo\n");
+        assert_eq!(whole_lines(b"\n"), b"\n");
+        assert_eq!(
+            whole_lines(b"more than there is room for"),
+            b"more than there is room for"
+        );
+        assert_eq!(whole_lines(b""), b"");
+    }
 
     #[test]
     fn uuid_as_the_kernel_prints_it() {

@@ -7,16 +7,19 @@ use crate::{
     bindings,
     comm::{
         Comm,
-        Lender, //
+        Lender,
+        Undo, //
     },
     later::{
         synchronize_rcu,
-        EOPNOTSUPP, //
+        EOPNOTSUPP,
+        EPROTO, //
     },
     sys::{
         completion::Completion,
         trace, //
     },
+    text,
 };
 use core::slice;
 use kernel::{
@@ -214,7 +217,7 @@ impl Channel {
             channel: description.channel,
             ..Zeroable::zeroed()
         };
-        let id = comm.request(bindings::VIRTIO_VESPER_C_OPEN, open, &[])?;
+        let id = comm.request_or_undo(bindings::VIRTIO_VESPER_C_OPEN, open, CLOSE)?;
         trace::channel_open(id, &description.module, &description.channel);
         let shared = link.shared.insert(Shared {
             id,
@@ -250,19 +253,25 @@ impl Channel {
 
     fn send_metadata(&self, comm: &Comm, shared: &mut Shared, section: u32) -> Result {
         let sent = shared.sent.get_mut(section as usize).ok_or(EINVAL)?;
-        let mut text = KVec::from_elem(0, METADATA_PIECE, GFP_KERNEL)?;
+        let mut room = KVec::from_elem(0, METADATA_PIECE, GFP_KERNEL)?;
         loop {
-            let len = self.source.metadata(section, *sent, &mut text);
-            let Some(piece @ [_, ..]) = text.get(..len) else {
+            let len = self.source.metadata(section, *sent, &mut room);
+            let piece = text::whole_lines(room.get(..len).unwrap_or(&[]));
+            if piece.is_empty() {
                 return Ok(());
-            };
+            }
             let message = bindings::virtio_vesper_metadata {
                 channel: shared.id.to_le(),
                 section: section.to_le(),
                 ..Zeroable::zeroed()
             };
-            comm.request(bindings::VIRTIO_VESPER_C_METADATA, message, piece)?;
-            *sent = sent.wrapping_add(len);
+            let answer = comm.request(bindings::VIRTIO_VESPER_C_METADATA, message, piece);
+            // The host may have it, or take it yet. Twice it would spoil the file; that whole lines
+            // are missing does not.
+            if matches!(answer, Ok(_) | Err(ETIMEDOUT | EPROTO)) {
+                *sent = sent.wrapping_add(piece.len());
+            }
+            answer?;
         }
     }
 
@@ -310,7 +319,7 @@ impl Channel {
         let Some(shared) = self.withdraw(link) else {
             return true;
         };
-        let all = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);
+        let all = all(shared.id);
         let flags = if again {
             bindings::VIRTIO_VESPER_MSG_AGAIN
         } else {
@@ -327,10 +336,13 @@ impl Channel {
         let back = shared.loans.end(timeout);
         trace::returned(shared.id, &if back { Ok(()) } else { Err(ETIMEDOUT) });
         if !back {
+            // Behind what the host has yet to do: a channel of the same name may come.
+            if matches!(answer, Ok(()) | Err(ETIMEDOUT)) {
+                let _ = comm.send(CLOSE.kind, (CLOSE.message)(shared.id));
+            }
             return false;
         }
-        let close = names(shared.id, bindings::VIRTIO_VESPER_ALL_BUFFERS);
-        let answer = comm.request(bindings::VIRTIO_VESPER_C_CLOSE, close, &[]);
+        let answer = comm.request(CLOSE.kind, (CLOSE.message)(shared.id), &[]);
         let answer = answer.map(|_| ());
         trace::channel_close(shared.id, &answer);
         answer.is_ok()
@@ -419,6 +431,16 @@ impl Channel {
 const METADATA_PIECE: usize = 4096;
 
 const _: () = assert!(METADATA_PIECE + 24 <= bindings::VIRTIO_VESPER_MAX_CONTROL as usize);
+
+/// Closes a channel.
+const CLOSE: Undo = Undo {
+    kind: bindings::VIRTIO_VESPER_C_CLOSE,
+    message: all,
+};
+
+fn all(channel: u32) -> bindings::virtio_vesper_buffer {
+    names(channel, bindings::VIRTIO_VESPER_ALL_BUFFERS)
+}
 
 fn names(channel: u32, buffer: u32) -> bindings::virtio_vesper_buffer {
     bindings::virtio_vesper_buffer {

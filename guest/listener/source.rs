@@ -53,7 +53,7 @@ pub(crate) trait Source: Send + Sync {
     fn metadata(&self, section: u32, from: usize, text: &mut [u8]) -> usize;
 
     /// Closes the open sub-buffer of every buffer that has records in it: the channel is about to be
-    /// taken from the host, or the machine to end.
+    /// taken from the host.
     fn flush(&self);
 
     /// The host has read a full lap of some buffer: closes the open sub-buffers that could not be

@@ -5,7 +5,11 @@
 use super::explain;
 use crate::{
     abi, bindings,
-    comm::Comm,
+    comm::{
+        Comm,
+        Sent,
+        REPLY_TIMEOUT_S, //
+    },
     later::EKEYREJECTED,
     probe::standing,
     sys::{
@@ -27,6 +31,10 @@ use kernel::{
     },
     task::Pid, //
 };
+
+/// How long a module that goes waits for the host to hear of it, in seconds. Meanwhile nobody else
+/// can begin to be told of modules, and who loads one may have to wait behind that.
+const GOING_TIMEOUT_S: u32 = 1;
 
 /// A field for a module's name.
 pub(super) type Name = [u8; abi::NAME_LEN];
@@ -112,7 +120,7 @@ impl Loaded {
 
 /// The jobs that are not done, and the modules that were loaded for the host.
 ///
-/// The locks but `telling` are held for a moment only; under `jobs` come those of the jobs.
+/// The locks are held for a moment only; under `jobs` come those of the jobs.
 #[pin_data]
 pub(super) struct Jobs {
     comm: Arc<Comm>,
@@ -120,8 +128,8 @@ pub(super) struct Jobs {
     jobs: Mutex<KVec<Arc<Job>>>,
     #[pin]
     loaded: Mutex<KVec<Loaded>>,
-    /// Held while the host is told of a module, so that what is told last is what is so. Taken
-    /// before the others.
+    /// Held from the look at a module until what the host is told of it is on its way, so that what
+    /// is told last is what is so. Taken before the others.
     #[pin]
     telling: Mutex<()>,
 }
@@ -227,6 +235,20 @@ impl Jobs {
     /// Tells the host whether a module that was loaded for it is there, and what it has to say.
     /// Process context.
     pub(super) fn tell(&self, name: Name) {
+        self.tell_within(name, REPLY_TIMEOUT_S);
+    }
+
+    /// The same, and waits so many seconds at most. It is on its way by then.
+    fn tell_within(&self, name: Name, timeout_s: u32) {
+        match self.send(name).and_then(|s| self.comm.wait(&s, timeout_s)) {
+            // It is told of what there is when it comes.
+            Ok(()) | Err(ENODEV) => (),
+            Err(ETIMEDOUT) if timeout_s < REPLY_TIMEOUT_S => (),
+            Err(e) => pr_warn!("the host does not hear of a module: {:?}\n", e),
+        }
+    }
+
+    fn send(&self, name: Name) -> Result<Sent> {
         let _turn = self.telling.lock();
         self.note_told(&name);
         let (status, said) = {
@@ -248,11 +270,7 @@ impl Jobs {
             text: said.field(),
             ..Zeroable::zeroed()
         };
-        match self.comm.news(news) {
-            // It is told of what there is when it comes.
-            Ok(()) | Err(ENODEV) => (),
-            Err(e) => pr_warn!("the host does not hear of a module: {:?}\n", e),
-        }
+        self.comm.news(news)
     }
 
     /// Tells the host of the modules that have something else to say than they had. Those with a
@@ -315,9 +333,10 @@ impl OnModule for Jobs {
             loaded.len() != before
         };
         // What a request comes to is reported by its thread. Here and not later: a module of the
-        // same name can come as soon as this one has gone.
+        // same name can come as soon as this one has gone, and what the host hears of that is behind
+        // this.
         if known && self.of(kernel::current!().pid()).is_none() {
-            self.tell(name);
+            self.tell_within(name, GOING_TIMEOUT_S);
         }
     }
 }

@@ -30,10 +30,17 @@ use kernel::{
 /// A hook that is at its place whenever the module is there. Dropping it detaches it, and waits
 /// until it runs nowhere.
 pub(crate) struct Awaited {
-    // First: nobody attaches it once more.
-    _notifier: Notifier<Hook>,
+    // First: nobody attaches it once more. Then nobody has to detach it.
+    _comes: Notifier<Comes>,
+    _goes: Notifier<Goes>,
     hook: Arc<Hook>,
 }
+
+/// Attaches a hook.
+struct Comes(Arc<Hook>);
+
+/// Detaches it.
+struct Goes(Arc<Hook>);
 
 /// What is attached.
 enum Place {
@@ -91,8 +98,11 @@ impl Awaited {
             }),
             GFP_KERNEL,
         )?;
+        // Before there is anything to detach.
+        let _goes = Notifier::on_module(Arc::new(Goes(hook.clone()), GFP_KERNEL)?)?;
         Ok(Self {
-            _notifier: Notifier::on_module(hook.clone())?,
+            _comes: Notifier::on_module(Arc::new(Comes(hook.clone()), GFP_KERNEL)?)?,
+            _goes,
             hook,
         })
     }
@@ -174,41 +184,48 @@ impl Hook {
     }
 }
 
-impl OnModule for Hook {
-    // As those of the kernel's own dynamic events: with jump labels, which were there first, and
-    // before kprobes.
-    const PRIORITY: c_int = 1;
+impl OnModule for Comes {
+    // Behind kprobes, which take note of where in a module no probe may be, and jump labels.
+    const PRIORITY: c_int = -1;
 
     fn coming(&self, module: &Module) -> Result {
-        if *module.name() == *self.module {
+        let hook = &self.0;
+        if *module.name() == *hook.module {
             // Told when the module is there to stay.
-            let _ = self.attach();
+            let _ = hook.attach();
         }
         Ok(())
     }
 
     fn live(&self, module: &Module) {
-        if *module.name() != *self.module {
+        let hook = &self.0;
+        if *module.name() != *hook.module {
             return;
         }
-        let attached = match &self.place {
+        let attached = match &hook.place {
             Place::Tracepoint(tracepoint) => tracepoint.check(),
-            Place::Function(_) => self.attach(),
+            Place::Function(_) => hook.attach(),
         };
         match attached {
-            Ok(()) => self.stands(),
-            Err(e) => self.fails(e),
+            Ok(()) => hook.stands(),
+            Err(e) => hook.fails(e),
         }
     }
+}
+
+impl OnModule for Goes {
+    // Before kprobes and fprobes, which give up what is still in a module.
+    const PRIORITY: c_int = 1;
 
     fn going(&self, module: &Module) {
-        if *module.name() != *self.module {
+        let hook = &self.0;
+        if *module.name() != *hook.module {
             return;
         }
-        let function = self.function.lock().take();
+        let function = hook.function.lock().take();
         drop(function);
-        if let Some(whose) = &self.whose {
-            let (point, module): (_, &CStr) = (whose.point(), &self.module);
+        if let Some(whose) = &hook.whose {
+            let (point, module): (_, &CStr) = (whose.point(), &hook.module);
             whose.say(fmt!(
                 "point '{point}' waits for module {module}, which went"
             ));

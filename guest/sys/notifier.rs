@@ -31,13 +31,15 @@ pub(crate) trait OnModule: Send + Sync + 'static {
     const PRIORITY: ffi::c_int = ffi::c_int::MAX;
 
     /// The calling thread loads a module; none of its code has run. An error ends the load.
-    fn coming(&self, module: &Module) -> Result;
+    fn coming(&self, _module: &Module) -> Result {
+        Ok(())
+    }
 
     /// A module has come, and its init function has run.
     fn live(&self, _module: &Module) {}
 
     /// A module goes, or fails to come after all.
-    fn going(&self, module: &Module);
+    fn going(&self, _module: &Module) {}
 }
 
 /// A notifier that is on its chain until it is dropped.

@@ -22,15 +22,16 @@ pub(crate) fn with_name<R>(address: u64, f: impl FnOnce(&[u8]) -> R) -> R {
 }
 
 /// Takes the call stack of this CPU, innermost first, leaving `skip` functions out beside this one.
-/// Returns how many addresses it took. Any context.
+/// Returns how many addresses it took: none if this is what taking one has led to. Any context.
 #[inline(never)]
 pub(crate) fn save_stack(entries: &mut [c_ulong], skip: u32) -> usize {
     // SAFETY: The array has room for as many entries as are asked for.
     let taken = unsafe {
-        bindings::stack_trace_save(
+        bindings::vesper_helper_stack_save(
             entries.as_mut_ptr(),
             u32::try_from(entries.len()).unwrap_or(u32::MAX),
-            skip.wrapping_add(1),
+            // And the helper.
+            skip.wrapping_add(2),
         )
     };
     (taken as usize).min(entries.len())

@@ -262,7 +262,7 @@ void vesper_put_names(struct vesper_record *record,
  *
  * Any context.
  *
- * Return: how many were taken.
+ * Return: how many were taken; 0 if this is what taking a call stack has led to.
  */
 u32 vesper_stack_save(const struct module *owner, unsigned long *entries,
 		      u32 max);

@@ -220,8 +220,8 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    /// Takes this CPU's call stack, at most `depth` entries, without the probe's own functions.
-    /// Any context.
+    /// Takes this CPU's call stack, at most `depth` entries, without the probe's own functions. It
+    /// is empty if this is what taking one has led to. Any context.
     #[inline]
     pub(crate) fn save(depth: usize) -> Self {
         let mut entries = [0; MAX_STACK];

@@ -3,8 +3,9 @@
 # Points of a module that comes later, goes, and comes again: those that it has are
 # attached whenever it is there, and of those that it has not the operator is told, by
 # name, for as long as it holds, also after the driver was bound anew; the others run.
+# In a function of it that lets no probe be put none is put.
 . lib/vesper.sh
-unload_on_exit any
+unload_on_exit any vesper_fault
 
 # What the module has to say now.
 listed() { vesper list "$GUEST" --json | python3 -c '
@@ -72,3 +73,11 @@ expect_eq "calls of the function that came and went" "$(grep -c 'at="dummy:dummy
 expect_eq "calls of it by its own name alone" "$(grep -c 'at="dummy_change_carrier"' <<<"$records")" 1
 expect_match "the others" "$records" 'at="do_exit"'
 expect_eq "what is listed at last" "$(listed)" ""
+
+# A kprobe, for a register that only that has, in a function that lets none be put.
+vesper load "$GUEST" any at=vesper_fault:vesper_fault_silence 'args=r12=%r12' >/dev/null || fail "cannot load"
+vesper load "$GUEST" "$GUEST_TOP/selftests/modules/vesper_fault/vesper_fault.ko" || fail "no vesper_fault"
+wait_for 20 "the operator to be told" says "point 'vesper_fault:vesper_fault_silence' is not attached: \
+module vesper_fault came, and its function vesper_fault_silence can't be probed"
+unload vesper_fault
+unload any

@@ -19,6 +19,7 @@
 #include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/irqflags.h>
+#include <linux/kprobes.h>
 #include <linux/kvm_para.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
@@ -55,8 +56,11 @@ static noinline int vesper_fault_spin(void *data, u64 seconds)
 
 static u64 hung_at;
 
-/* With interrupts off; mdelay() looks at the time stamp counter only. */
-static int vesper_fault_silence(void *data)
+/*
+ * With interrupts off; mdelay() looks at the time stamp counter only. No probe can
+ * be put here, for the test of those that are to be put into a module that comes.
+ */
+static noinline int vesper_fault_silence(void *data)
 {
 	u64 ms = *(u64 *)data;
 
@@ -64,6 +68,7 @@ static int vesper_fault_silence(void *data)
 		mdelay(1);
 	return 0;
 }
+NOKPROBE_SYMBOL(vesper_fault_silence);
 
 /* Others are brought to the same point, and wait there with interrupts off. */
 static noinline int vesper_fault_hang(void *data, u64 ms)
