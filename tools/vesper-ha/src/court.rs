@@ -505,6 +505,10 @@ impl Court {
 
     fn forget(&mut self, guest: &str) {
         self.actor.clear(guest, self.next);
+        // It may have been set since the operator has looked.
+        if let Err(error) = self.actor.latches.clear(guest) {
+            log(&error.to_string());
+        }
         self.judge.forget(guest);
         self.put_off.retain(|act| act.event.boot.guest != guest);
         for (name, holder) in self.standing.forget(guest) {

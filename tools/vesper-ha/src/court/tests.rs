@@ -395,6 +395,32 @@ fn an_operator_clears_a_guest() {
     assert_eq!(place.done(), 3);
 }
 
+#[test]
+fn a_mark_that_was_set_while_an_operator_cleared_goes_too() {
+    let rules = format!(
+        "{RULES}[[rule]]\nname = \"fork\"\nprobe = \"process\"\nevent = \"fork\"\ndestroy = true\n"
+    );
+    let place = Place::new();
+    let begin = || place.begin_with(&rules, false, &[domain(READY, ALIVE, 0)]);
+    let mark = || place.latches().get("web1").unwrap().map(|latch| latch.rule);
+    // As `vesper-ha clear` does it, and an event in between.
+    let mut court = begin();
+    place.latches().clear("web1").unwrap();
+    court.event(record("fork"));
+    assert_eq!(mark(), Some("fork".into()));
+    place.latches().ask_to_forget("web1").unwrap();
+    court.forget_those_asked_for();
+    assert_eq!(mark(), None);
+    // What comes then counts.
+    court.event(record("exit"));
+    assert_eq!(mark(), Some("killed".into()));
+    // The daemon ended before it had seen the word.
+    place.latches().ask_to_forget("web1").unwrap();
+    drop(court);
+    drop(begin());
+    assert_eq!(mark(), None);
+}
+
 /// Waits until what was set for a time is taken back, and the cluster has confirmed it.
 fn wait_for_the_end(place: &Place, court: &mut Court, wanted: usize) {
     let limit = Instant::now() + Duration::from_secs(60);
