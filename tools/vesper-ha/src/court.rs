@@ -2,7 +2,7 @@
 
 //! Where events are judged, and what came of earlier ones is remembered.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use vesper_abi::bindings::vesper_domain;
 use vesper_cli::cat;
 
 use crate::action::{log, Act, Actor, FAIL};
-use crate::event::{Boot, Event};
+use crate::event::{Event, GUEST};
 use crate::excerpt;
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
@@ -26,6 +26,9 @@ use crate::standing::{Holder, Standing};
 /// would put it off for ever.
 const ROUNDS: usize = 100;
 
+/// States of a guest that it may be in more than once in a boot, with the same number of hangs.
+const AGAIN: [&str; 3] = ["failed", "stuck", "broken"];
+
 /// All that is known.
 pub struct Court {
     judge: Judge,
@@ -38,9 +41,6 @@ pub struct Court {
     /// Hangs that are judged when the guests' records have been, and how often they have
     /// waited for more of them.
     hangs: Vec<(Event, usize)>,
-    /// What an earlier run has judged of guests whose state is still the same: by
-    /// rule, event, and number of hangs.
-    told: HashSet<(usize, Boot, String, u64)>,
     notes: Notes,
     losses: Losses,
     /// Number of the next line in the journal.
@@ -60,7 +60,6 @@ impl Court {
             standing: Standing::default(),
             put_off: Vec::new(),
             hangs: Vec::new(),
-            told: HashSet::new(),
             notes: Notes::default(),
             losses: Losses::default(),
             next: past.iter().filter_map(Line::id).max().unwrap_or(0) + 1,
@@ -121,9 +120,9 @@ impl Court {
         }
         // Those who are new were told of what earlier runs have said of them.
         let hangs = &self.hangs;
-        self.told.retain(|(_, boot, name, count)| {
+        self.judge.keep_told(|boot, name, count| {
             let is_it = |event: &Event| {
-                event.boot == *boot && event.name == *name && event.hangs() == Some(*count)
+                event.boot == *boot && event.name == name && event.hangs() == Some(count)
             };
             hangs.iter().any(|(event, _)| is_it(event))
         });
@@ -236,17 +235,21 @@ impl Court {
         if current.is_some_and(|current| current != boot) {
             return None;
         }
-        if found.until_boot_ns > now && !spared {
+        let held = found.until_boot_ns > now && !spared;
+        if held {
             let until = i128::from(found.until_boot_ns);
             self.judge.note_held(number, boot.clone(), until);
             if self.rules()[number].ending {
                 self.judge.note_ending(boot.clone(), until);
             }
         }
+        // Of a state that comes again without being counted nobody knows whether it is
+        // the same.
+        let same = held || !AGAIN.contains(&found.event.as_str());
         let hangs = found.fields.get("hangs").and_then(Json::as_u64);
-        if let Some(hangs) = hangs.filter(|_| found.probe == crate::event::GUEST) {
-            self.told
-                .insert((number, boot.clone(), found.event.clone(), hangs));
+        if let Some(hangs) = hangs.filter(|_| found.probe == GUEST && same) {
+            let boot = boot.clone();
+            self.judge.note_told(number, boot, &found.event, hangs);
         }
         if found.refrained.is_none() && !spared && self.rules()[number].is_deadly() {
             self.judge.note_failed(boot, self.rules()[number].destroy);
@@ -333,11 +336,6 @@ impl Court {
                 } => (rule, held_back, failed, None),
                 Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
             };
-            let hangs = event.hangs();
-            let told = |hangs| (number, event.boot.clone(), event.name.clone(), hangs);
-            if hangs.is_some_and(|hangs| self.told.contains(&told(hangs))) {
-                continue;
-            }
             let (rule, id) = (&rules[number], self.next);
             self.next += 1;
             last = Some(id);

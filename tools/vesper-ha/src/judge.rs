@@ -103,6 +103,9 @@ pub struct Judge {
     put_off: HashSet<(usize, Boot)>,
     /// Guests that shut down, and until when that is believed.
     ending: HashMap<Boot, i128>,
+    /// What an earlier run has judged of guests whose state is still the same: by
+    /// rule, event, and number of hangs.
+    told: HashSet<(usize, Boot, String, u64)>,
 }
 
 impl Judge {
@@ -115,6 +118,7 @@ impl Judge {
             acted: VecDeque::new(),
             put_off: HashSet::new(),
             ending: HashMap::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -132,6 +136,23 @@ impl Judge {
     /// Remembers from before a restart that a guest shuts down.
     pub fn note_ending(&mut self, boot: Boot, until: i128) {
         self.ending.insert(boot, until);
+    }
+
+    /// Remembers that an earlier run has judged a state of a guest, of which it is told anew.
+    pub fn note_told(&mut self, rule: usize, boot: Boot, name: &str, hangs: u64) {
+        self.told.insert((rule, boot, name.to_owned(), hangs));
+    }
+
+    /// Keeps of these what is still to be told anew.
+    pub fn keep_told(&mut self, wanted: impl Fn(&Boot, &str, u64) -> bool) {
+        self.told
+            .retain(|(_, boot, name, hangs)| wanted(boot, name, *hangs));
+    }
+
+    fn is_told(&self, rule: usize, event: &Event) -> bool {
+        let told = |hangs| (rule, event.boot.clone(), event.name.clone(), hangs);
+        let hangs = event.hangs().filter(|_| !self.told.is_empty());
+        hangs.is_some_and(|hangs| self.told.contains(&told(hangs)))
     }
 
     /// The guest runs this now: what was true of boots before is over.
@@ -226,8 +247,8 @@ impl Judge {
         now: i128,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        for rule in rules.iter().filter(|rule| rule.ending) {
-            if rule.matches(event) {
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.ending) {
+            if rule.matches(event) && !self.is_told(number, event) {
                 let until = now + rule.hold.as_nanos() as i128;
                 self.ending.insert(event.boot.clone(), until);
             }
@@ -235,7 +256,7 @@ impl Judge {
         let until = self.ending.get(&event.boot);
         let ending = ending || until.is_some_and(|until| now < *until);
         for (number, rule) in rules.iter().enumerate() {
-            if rule.matches(event) {
+            if rule.matches(event) && !self.is_told(number, event) {
                 verdicts.extend(self.one(number, rule, event, current, ending, now));
             }
         }
@@ -579,6 +600,28 @@ mod tests {
         assert_eq!(again(&mut judge), 0);
         judge.forget("a");
         assert_eq!(again(&mut judge), 1);
+    }
+
+    #[test]
+    fn what_is_told_already_is_not_judged() {
+        let text =
+            "name = \"r\"\nprobe = \"guest\"\nevent = \"failed\"\nending = true\nfail = true";
+        let rules: Vec<Rule> = vec![toml_edit::de::from_str(text).unwrap()];
+        let mut judge = Judge::new(LIMIT);
+        let mut failed = event("a", "1", 0);
+        (failed.probe, failed.name) = ("guest".into(), "failed".into());
+        failed.fields.insert("hangs".into(), 3.into());
+        judge.note_told(0, failed.boot.clone(), "failed", 3);
+        for _ in 0..100 {
+            assert_eq!(judge.judge(&rules, &failed, None, false, 0), []);
+        }
+        // Nothing of it counts.
+        assert!(judge.failed.is_empty() && judge.acted.is_empty() && judge.ending.is_empty());
+        judge.keep_told(|_, _, hangs| hangs == 3);
+        assert_eq!(judge.judge(&rules, &failed, None, false, 0), []);
+        judge.keep_told(|_, _, hangs| hangs != 3);
+        let again = judge.judge(&rules, &failed, None, false, 0);
+        assert_eq!(acts(&again), 1);
     }
 
     #[test]

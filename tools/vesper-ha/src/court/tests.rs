@@ -15,6 +15,7 @@ use zerocopy::FromZeros;
 
 use crate::attributes::Attributes;
 use crate::config::Config;
+use crate::event::Boot;
 use crate::journal::Journal;
 use crate::latch::Latches;
 use crate::rule::HEALTH;
@@ -393,6 +394,51 @@ fn an_operator_clears_a_guest() {
     court.event(record("exit"));
     place.wait_for(3);
     assert_eq!(place.done(), 3);
+}
+
+#[test]
+fn a_second_failure_of_the_same_boot_is_not_taken_for_the_first() {
+    let rules = |hold: &str| {
+        let rule = |event: &str| {
+            format!("[[rule]]\nname = \"{event}\"\nprobe = \"guest\"\nevent = \"{event}\"\nhold = \"{hold}\"\n")
+        };
+        let deadly = "destroy = true\n";
+        format!(
+            "[cluster]\nmanager = \"none\"\n{}{deadly}{}",
+            rule("failed"),
+            rule("stuck")
+        )
+    };
+    let mut failed = domain(READY, bindings::VESPER_BEAT_STUCK, 0);
+    failed.run_state = bindings::VESPER_RUN_FAILED;
+    let refrained = |place: &Place| {
+        let found = place.found().into_iter();
+        found
+            .map(|found| (found.event, found.refrained.is_some()))
+            .collect::<Vec<_>>()
+    };
+    let [first, second] = ["failed", "stuck"].map(|event| (event.to_owned(), false));
+    for (hold, spared) in [("1h", false), ("1h", true), ("0s", false)] {
+        let place = Place::new();
+        drop(place.begin_with(&rules(hold), false, &[failed]));
+        place.wait_for(1);
+        assert_eq!(refrained(&place), [first.clone(), second.clone()]);
+        let journal = Journal::open(place.path()).unwrap();
+        if spared {
+            let lines = [1, 2].map(|id| Line::Spared { id, at_ns: 0 });
+            lines.iter().for_each(|line| journal.write(line));
+        }
+        // The guest went on, and is where it was, or still is: nobody knows.
+        drop(place.begin_with(&rules(hold), false, &[failed]));
+        let all = refrained(&place);
+        let again = match (hold, spared) {
+            ("1h", false) => vec![],
+            ("1h", true) => vec![first.clone(), second.clone()],
+            // It was failed, and that counts.
+            _ => vec![("failed".to_owned(), true), second.clone()],
+        };
+        assert_eq!(all[2..], again, "{hold} {spared}");
+    }
 }
 
 #[test]
