@@ -15,11 +15,12 @@ use crate::event::{Event, GUEST};
 use crate::excerpt;
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
-use crate::judge::{Judge, Verdict};
+use crate::judge::{Judge, Refrain, Verdict};
 use crate::latch::Latch;
 use crate::losses::{Loss, Losses, Whose};
 use crate::notes::Notes;
 use crate::rule::Rule;
+use crate::stale::{Now, Stale};
 use crate::standing::{Holder, Standing};
 
 /// So often a hang waits for more of what its guest has to say: one that wrote without end
@@ -32,6 +33,7 @@ const AGAIN: [&str; 3] = ["failed", "stuck", "broken"];
 /// All that is known.
 pub struct Court {
     judge: Judge,
+    stale: Stale,
     guests: Guests,
     actor: Arc<Actor>,
     /// What is set on the node.
@@ -56,6 +58,7 @@ impl Court {
     pub fn new(actor: Arc<Actor>, past: &[Line]) -> Self {
         Self {
             judge: Judge::new((&actor.config.limit).into()),
+            stale: Stale::new(actor.config.limit.age),
             guests: Guests::default(),
             standing: Standing::default(),
             put_off: Vec::new(),
@@ -80,8 +83,9 @@ impl Court {
         &self.actor.config.rules
     }
 
-    /// Takes note of what guests there are.
+    /// Takes note of what guests there are, whenever it has waited.
     pub fn look(&mut self, domains: &[vesper_domain]) -> News {
+        self.stale.woken(boot_ns());
         self.guests.update(domains, i128::from(now_ns()))
     }
 
@@ -118,6 +122,7 @@ impl Court {
                 self.event(event);
             }
         }
+        self.stale.read(behind, boot_ns());
         // Those who are new were told of what earlier runs have said of them.
         let hangs = &self.hangs;
         self.judge.keep_told(|boot, name, count| {
@@ -182,7 +187,8 @@ impl Court {
                         self.release(&rule, &guest);
                     }
                 }
-                Line::Cleared { guest, .. } => {
+                Line::Cleared { guest, at_ns } => {
+                    self.stale.cleared(&guest, at_ns, now());
                     self.judge.forget(&guest);
                     self.actor.clear(&guest, 0);
                     // Of what the cluster has confirmed, a line that follows says so.
@@ -192,9 +198,9 @@ impl Court {
                 _ => {}
             }
         }
-        for guest in &cleared {
+        for (guest, at_ns) in &cleared {
             open.retain(|(_, found)| found.guest != *guest);
-            self.forget(guest);
+            self.forget(guest, *at_ns);
         }
         for (number, found) in open {
             self.begin_again(number, found, &mut done);
@@ -235,7 +241,8 @@ impl Court {
         if current.is_some_and(|current| current != boot) {
             return None;
         }
-        let held = found.until_boot_ns > now && !spared;
+        let holds = found.refrained.as_deref().is_none_or(Refrain::holds);
+        let held = found.until_boot_ns > now && !spared && holds;
         if held {
             let until = i128::from(found.until_boot_ns);
             self.judge.note_held(number, boot.clone(), until);
@@ -301,20 +308,28 @@ impl Court {
         let rules = &actor.config.rules;
         let current = self.guests.boot_of(&event.boot.guest);
         let ending = self.guests.is_ending(&event.boot);
-        let now = boot_ns();
+        let clocks = now();
+        let now = clocks.boot_ns;
+        let stale = self.stale.why(&event, clocks);
         let vmm_pid = event
             .vmm_pid()
             .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
         // More of the same puts off the end of what was set for a time.
         for rule in rules.iter().filter(|rule| rule.clear_after.is_some()) {
-            if let Some(after) = rule.clear_after.filter(|_| rule.matches(&event)) {
+            let more = stale.is_none() && rule.matches(&event);
+            if let Some(after) = rule.clear_after.filter(|_| more) {
                 let end = later(now, after);
                 self.standing.extend(&rule.name, &event.boot.guest, end);
             }
         }
-        let verdicts = self
-            .judge
-            .judge(rules, &event, current.as_ref(), ending, i128::from(now));
+        let at = i128::from(now);
+        let is_other = current.as_ref().is_some_and(|boot| *boot != event.boot);
+        let verdicts = match stale.filter(|_| !is_other) {
+            Some(why) => self.judge.judge_stale(rules, &event, why, at),
+            None => self
+                .judge
+                .judge(rules, &event, current.as_ref(), ending, at),
+        };
         if verdicts.is_empty() {
             return None;
         }
@@ -483,25 +498,26 @@ impl Court {
 
     /// An operator has cleared guests.
     pub fn forget_those_asked_for(&mut self) {
-        for guest in self.asked_for() {
-            self.forget(&guest);
+        for (guest, at_ns) in self.asked_for() {
+            self.forget(&guest, at_ns);
         }
     }
 
-    /// Guests that operators have cleared, each told once.
-    fn asked_for(&self) -> Vec<String> {
+    /// Guests that operators have cleared, and when, each told once.
+    fn asked_for(&self) -> Vec<(String, i64)> {
         let guests = self.actor.latches.asked_to_forget();
-        for guest in &guests {
+        for (guest, at_ns) in &guests {
             log(&format!("{guest}: cleared"));
             self.actor.journal.write(&Line::Cleared {
                 guest: guest.clone(),
-                at_ns: now_ns(),
+                at_ns: *at_ns,
             });
         }
         guests
     }
 
-    fn forget(&mut self, guest: &str) {
+    fn forget(&mut self, guest: &str, at_ns: i64) {
+        self.stale.cleared(guest, at_ns, now());
         self.actor.clear(guest, self.next);
         // It may have been set since the operator has looked.
         if let Err(error) = self.actor.latches.clear(guest) {
@@ -596,6 +612,13 @@ impl cat::Judge for Court {
         if let Some(fields) = fields.map(excerpt::fields) {
             self.actor.journal.write(&Line::Named { id, fields });
         }
+    }
+}
+
+fn now() -> Now {
+    Now {
+        boot_ns: boot_ns(),
+        wall_ns: now_ns(),
     }
 }
 

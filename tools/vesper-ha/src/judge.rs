@@ -54,6 +54,10 @@ pub enum Refrain {
     EarlierBoot,
     /// The guest is shutting down.
     Ending,
+    /// An operator has cleared the guest since.
+    Cleared,
+    /// It is long ago.
+    TooOld,
 }
 
 impl Refrain {
@@ -64,7 +68,16 @@ impl Refrain {
             Self::Limit => "the limit on actions is reached",
             Self::EarlierBoot => "the guest has booted since",
             Self::Ending => "the guest is shutting down or rebooting",
+            Self::Cleared => "an operator has cleared the guest since",
+            Self::TooOld => "it was too old when it was read",
         }
+    }
+
+    /// Whether what is found after that is held back, by the text that was written down.
+    pub fn holds(text: &str) -> bool {
+        [Self::Cleared, Self::TooOld]
+            .iter()
+            .all(|why| text != why.text())
     }
 }
 
@@ -90,11 +103,38 @@ struct Tally {
     held_back: u64,
 }
 
+impl Tally {
+    /// One more event: if they are as many as the rule wants, how many were held back since it
+    /// found that the last time.
+    fn count(&mut self, rule: &Rule, event: &Event, now: i128) -> Option<u64> {
+        if self.until.is_some_and(|until| now < until) {
+            self.held_back += 1;
+            return None;
+        }
+        let wanted = rule.count.max(1) as usize;
+        self.times.push_back(event.time_ns);
+        while self.times.len() > wanted {
+            self.times.pop_front();
+        }
+        let (first, last) = (*self.times.front()?, *self.times.back()?);
+        let window = rule.within.as_nanos() as i128;
+        if self.times.len() < wanted || (last - first).abs() > window {
+            return None;
+        }
+        self.times.clear();
+        // What is held back is the same whether anything is done or not.
+        self.until = Some(now + rule.hold.as_nanos() as i128);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
 /// All that is remembered.
 #[derive(Debug)]
 pub struct Judge {
     limit: Limit,
     tallies: HashMap<(usize, Boot), Tally>,
+    /// The same of what was read too late, which counts for nothing else.
+    stale: HashMap<(usize, Boot), Tally>,
     /// Boots in which the guest was failed; true if its VMM was to be killed, too.
     failed: HashMap<Boot, bool>,
     /// When and about whom something was done lately.
@@ -114,6 +154,7 @@ impl Judge {
         Self {
             limit,
             tallies: HashMap::new(),
+            stale: HashMap::new(),
             failed: HashMap::new(),
             acted: VecDeque::new(),
             put_off: HashSet::new(),
@@ -174,6 +215,7 @@ impl Judge {
     fn retain(&mut self, wanted: impl Fn(&Boot) -> bool) {
         self.failed.retain(|boot, _| wanted(boot));
         self.tallies.retain(|(_, boot), _| wanted(boot));
+        self.stale.retain(|(_, boot), _| wanted(boot));
         self.put_off.retain(|(_, boot)| wanted(boot));
         self.ending.retain(|boot, _| wanted(boot));
     }
@@ -263,6 +305,25 @@ impl Judge {
         verdicts
     }
 
+    /// Says of an event that was read too late what rules find in it, and that nothing is done.
+    pub fn judge_stale(
+        &mut self,
+        rules: &[Rule],
+        event: &Event,
+        why: Refrain,
+        now: i128,
+    ) -> Vec<Verdict> {
+        let matching = rules.iter().enumerate();
+        let matching = matching.filter(|(_, rule)| rule.matches(event));
+        let found = matching.filter_map(|(number, rule)| {
+            let key = (number, event.boot.clone());
+            let tally = self.stale.entry(key).or_default();
+            tally.count(rule, event, now)?;
+            Some(Verdict::Refrain { rule: number, why })
+        });
+        found.collect()
+    }
+
     fn one(
         &mut self,
         number: usize,
@@ -272,28 +333,12 @@ impl Judge {
         ending: bool,
         now: i128,
     ) -> Option<Verdict> {
-        let tally = self
+        let key = (number, event.boot.clone());
+        let held_back = self
             .tallies
-            .entry((number, event.boot.clone()))
-            .or_default();
-        if tally.until.is_some_and(|until| now < until) {
-            tally.held_back += 1;
-            return None;
-        }
-        let wanted = rule.count.max(1) as usize;
-        tally.times.push_back(event.time_ns);
-        while tally.times.len() > wanted {
-            tally.times.pop_front();
-        }
-        let (first, last) = (*tally.times.front()?, *tally.times.back()?);
-        let window = rule.within.as_nanos() as i128;
-        if tally.times.len() < wanted || (last - first).abs() > window {
-            return None;
-        }
-        tally.times.clear();
-        // What is held back is the same whether anything is done or not.
-        tally.until = Some(now + rule.hold.as_nanos() as i128);
-        let held_back = std::mem::take(&mut tally.held_back);
+            .entry(key)
+            .or_default()
+            .count(rule, event, now)?;
         let refrain = |why| Some(Verdict::Refrain { rule: number, why });
         if current.is_some_and(|current| *current != event.boot) {
             return refrain(Refrain::EarlierBoot);
@@ -600,6 +645,27 @@ mod tests {
         assert_eq!(again(&mut judge), 0);
         judge.forget("a");
         assert_eq!(again(&mut judge), 1);
+    }
+
+    #[test]
+    fn what_was_read_too_late_counts_for_nothing_else() {
+        let rules = rules("count = 2\nfail = true\nending = true\nhold = \"1h\"");
+        let mut judge = Judge::new(LIMIT);
+        let of = event("a", "1", 0);
+        let why = Refrain::TooOld;
+        assert_eq!(judge.judge_stale(&rules, &of, why, 0), []);
+        assert_eq!(judge.judge(&rules, &of, None, false, 0), []);
+        let refrain = [Verdict::Refrain { rule: 0, why }];
+        assert_eq!(judge.judge_stale(&rules, &of, why, 0), refrain);
+        // A burst of them is one line.
+        for _ in 0..100 {
+            assert_eq!(judge.judge_stale(&rules, &of, why, 0), []);
+        }
+        assert_eq!(acts(&judge.judge(&rules, &of, None, false, 0)), 1);
+        judge.forget("a");
+        assert!(judge.stale.is_empty());
+        judge.judge_stale(&rules, &of, why, 0);
+        assert!(judge.ending.is_empty());
     }
 
     #[test]

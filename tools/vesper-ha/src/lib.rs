@@ -37,6 +37,7 @@ pub mod notes;
 pub mod resident;
 pub mod rule;
 pub mod run;
+pub mod stale;
 pub mod standing;
 
 use cli::{Cli, Command};

@@ -143,7 +143,7 @@ fn record(name: &str) -> Event {
         boot: Boot::of(&ready),
         probe: "process".into(),
         name: name.into(),
-        time_ns: 0,
+        time_ns: now_ns().into(),
         fields: Map::new(),
     }
 }
@@ -394,6 +394,96 @@ fn an_operator_clears_a_guest() {
     court.event(record("exit"));
     place.wait_for(3);
     assert_eq!(place.done(), 3);
+}
+
+/// A record of so many seconds ago.
+fn old_record(name: &str, seconds: i64) -> Event {
+    let mut event = record(name);
+    event.time_ns -= i128::from(seconds) * 1_000_000_000;
+    event
+}
+
+#[test]
+fn what_is_long_ago_is_only_told() {
+    let rules = RULES.to_owned()
+        + "[[rule]]\nname = \"sick\"\nprobe = \"process\"\nevent = \"fork\"\nhealth = \"red\"\nhold = \"1h\"\nending = true\n";
+    let rules = rules.replace("\"none\"", "\"pacemaker\"\npatience = \"0s\"");
+    let place = Place::new();
+    let guest = domain(READY, ALIVE, 0);
+    // It is there when the daemon begins, and none of its records has been read.
+    let begin = || place.begin_behind(&rules, false, &[guest]);
+    let why = || {
+        let found = place.found().into_iter();
+        found
+            .filter_map(|found| found.refrained)
+            .collect::<Vec<_>>()
+    };
+    let mut court = begin();
+    court.event(old_record("fork", 86_400));
+    court.event(old_record("exit", 601));
+    assert_eq!(why(), [Refrain::TooOld.text(); 2]);
+    assert_eq!(court.standing.value(HEALTH), None);
+    assert_eq!(place.latches().get("web1").unwrap(), None);
+    drop(court);
+    // Nothing is done by the next one either, and nothing new is held back.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    court.event(old_record("exit", 60));
+    assert!(place.latches().get("web1").unwrap().is_some());
+    court.event(record("fork"));
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(why().len(), 2);
+}
+
+#[test]
+fn what_was_before_a_guest_was_cleared_is_only_told() {
+    let place = Place::new();
+    let guest = domain(READY, ALIVE, 0);
+    let begin = || place.begin_behind(RULES, false, &[guest]);
+    // The daemon does not run; what was left as a word then is found later.
+    drop(begin());
+    place.latches().ask_to_forget("web1").unwrap();
+    let word = place.path().join("latches/web1.clear");
+    let left = std::time::SystemTime::now() - Duration::from_secs(100);
+    let word = fs::File::options().write(true).open(word).unwrap();
+    word.set_modified(left).unwrap();
+    let mut court = begin();
+    court.event(old_record("exit", 110));
+    assert_eq!(
+        place.found()[0].refrained.as_deref(),
+        Some(Refrain::Cleared.text())
+    );
+    assert_eq!(place.latches().get("web1").unwrap(), None);
+    drop(court);
+    // The one after that knows it, too.
+    let mut court = begin();
+    court.event(old_record("exit", 109));
+    assert_eq!(
+        place.found()[1].refrained.as_deref(),
+        Some(Refrain::Cleared.text())
+    );
+    court.event(old_record("exit", 90));
+    assert_eq!(place.found()[2].refrained, None);
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+}
+
+#[test]
+fn a_guest_whose_clock_is_behind_is_believed_when_all_before_was_read() {
+    let place = Place::new();
+    let mut court = place.begin_behind(RULES, false, &[domain(READY, ALIVE, 0)]);
+    court.hear_of_hangs(&BTreeSet::from(["web1".to_owned()]));
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[0].refrained.is_some());
+    court.hear_of_hangs(&BTreeSet::new());
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[1].refrained.is_none());
+    place.latches().ask_to_forget("web1").unwrap();
+    court.forget_those_asked_for();
+    court.hear_of_hangs(&BTreeSet::new());
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[2].refrained.is_none());
+    place.wait_for(2);
 }
 
 #[test]
@@ -807,7 +897,7 @@ fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
             boot: Boot::of(&guest),
             probe: "panic".into(),
             name: name.into(),
-            time_ns: 0,
+            time_ns: now_ns().into(),
             fields: Map::new(),
         });
     }
