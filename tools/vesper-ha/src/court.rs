@@ -205,6 +205,10 @@ impl Court {
         for (number, found) in open {
             self.begin_again(number, found, &mut done);
         }
+        // The daemon ended between that a guest was left alone and this.
+        for boot in self.judge.refused.boots() {
+            self.judge_again(&boot);
+        }
         for (name, holder) in self.standing.ended(boot_ns()) {
             self.take_back(name, holder);
         }
@@ -258,8 +262,8 @@ impl Court {
             let boot = boot.clone();
             self.judge.note_told(number, boot, &found.event, hangs);
         }
-        if found.refrained.is_none() && !spared && self.rules()[number].is_deadly() {
-            self.judge.note_failed(boot, self.rules()[number].destroy);
+        if self.rules()[number].is_deadly() {
+            self.recall_deadly(number, found, spared);
         }
         Some(number)
     }
@@ -274,26 +278,21 @@ impl Court {
             "{}: {}: begun before, done again",
             found.rule, found.guest
         ));
-        let event = Event {
-            boot: found.boot(),
-            probe: found.probe,
-            name: found.event,
-            time_ns: i128::from(found.time_ns),
-            // An earlier version has written all that there was.
-            fields: excerpt::fields(&found.fields),
-        };
-        if self.rules()[number].is_deadly() {
-            self.mark(&event, &found.rule);
+        let (id, vmm_pid, failed, put_off) = (found.id, found.vmm_pid, found.failed, found.put_off);
+        let event = event_of(found);
+        let rule = &self.rules()[number];
+        if rule.is_deadly() {
+            self.mark(&event, &rule.name);
         }
         let act = Act {
-            id: found.id,
+            id,
             rule: number,
             event,
-            vmm_pid: found.vmm_pid,
-            failed: found.failed,
-            done: done.remove(&found.id).unwrap_or_default(),
+            vmm_pid,
+            failed,
+            done: done.remove(&id).unwrap_or_default(),
         };
-        match found.put_off {
+        match put_off {
             true => self.put_off.push(act),
             false => self.actor.start(act),
         }
@@ -301,9 +300,7 @@ impl Court {
 
     /// Judges; gives the number of the last line in the journal about it.
     fn event(&mut self, mut event: Event) -> Option<u64> {
-        for spared in self.actor.spared() {
-            self.judge.spared(spared.rule, &spared.boot, spared.failed);
-        }
+        self.hear_of_spared();
         let actor = Arc::clone(&self.actor);
         let rules = &actor.config.rules;
         let current = self.guests.boot_of(&event.boot.guest);
@@ -311,9 +308,6 @@ impl Court {
         let clocks = now();
         let now = clocks.boot_ns;
         let stale = self.stale.why(&event, clocks);
-        let vmm_pid = event
-            .vmm_pid()
-            .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
         // More of the same puts off the end of what was set for a time.
         for rule in rules.iter().filter(|rule| rule.clear_after.is_some()) {
             let more = stale.is_none() && rule.matches(&event);
@@ -335,80 +329,87 @@ impl Court {
         }
         // Rules have seen all of it.
         event.fields = excerpt::fields(&event.fields);
-        let mut last = None;
-        for verdict in verdicts {
-            let put_off = matches!(verdict, Verdict::PutOff { .. });
-            let (number, held_back, failed, refrained) = match verdict {
-                Verdict::Act {
-                    rule,
-                    held_back,
-                    failed,
-                }
-                | Verdict::PutOff {
-                    rule,
-                    held_back,
-                    failed,
-                } => (rule, held_back, failed, None),
-                Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
-            };
-            let (rule, id) = (&rules[number], self.next);
-            self.next += 1;
-            last = Some(id);
-            let acts = refrained.is_none() && rule.acts();
-            let found = Found {
-                id,
-                rule: rule.name.clone(),
-                guest: event.boot.guest.clone(),
-                boot_id: event.boot.id.clone(),
-                probe: event.probe.clone(),
-                event: event.name.clone(),
-                time_ns: i64::try_from(event.time_ns).unwrap_or(i64::MAX),
-                at_ns: now_ns(),
-                fields: event.fields.clone(),
+        let verdicts = verdicts.into_iter();
+        verdicts.fold(None, |_, verdict| Some(self.pronounce(&event, verdict)))
+    }
+
+    /// Writes down what a rule has found, and begins what is to be done; gives the number of
+    /// the line in the journal.
+    fn pronounce(&mut self, event: &Event, verdict: Verdict) -> u64 {
+        let (actor, now) = (Arc::clone(&self.actor), boot_ns());
+        let vmm_pid = event
+            .vmm_pid()
+            .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
+        let put_off = matches!(verdict, Verdict::PutOff { .. });
+        let (number, held_back, failed, refrained) = match verdict {
+            Verdict::Act {
+                rule,
                 held_back,
-                host_boot: self.host_boot.clone(),
-                at_boot_ns: now,
-                until_boot_ns: later(now, rule.hold),
-                vmm_pid,
                 failed,
-                refrained,
-                acts,
-                put_off,
-                dry_run: actor.dry_run,
-                settings: rule.settings(&event.boot.guest),
-            };
-            let why = match (&found.refrained, put_off) {
-                (Some(why), _) => format!("; nothing is done: {why}"),
-                (None, true) => "; put off by the limit on actions".into(),
-                (None, false) => String::new(),
-            };
-            log(&format!("{}: {event}{why}", rule.name));
-            let sets = found.sets();
-            actor.journal.write(&Line::Found(found));
-            // At once, also where the rest is put off.
-            if sets {
-                self.set(rule, &event.boot.guest, id);
             }
-            if !acts {
-                continue;
-            }
-            if rule.is_deadly() && !actor.dry_run {
-                self.mark(&event, &rule.name);
-            }
-            let act = Act {
-                id,
-                rule: number,
-                event: event.clone(),
-                vmm_pid,
+            | Verdict::PutOff {
+                rule,
+                held_back,
                 failed,
-                done: BTreeSet::new(),
-            };
-            match put_off {
-                true => self.put_off.push(act),
-                false => actor.start(act),
-            }
+            } => (rule, held_back, failed, None),
+            Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
+        };
+        let (rule, id) = (&actor.config.rules[number], self.next);
+        self.next += 1;
+        let acts = refrained.is_none() && rule.acts();
+        let found = Found {
+            id,
+            rule: rule.name.clone(),
+            guest: event.boot.guest.clone(),
+            boot_id: event.boot.id.clone(),
+            probe: event.probe.clone(),
+            event: event.name.clone(),
+            time_ns: i64::try_from(event.time_ns).unwrap_or(i64::MAX),
+            at_ns: now_ns(),
+            fields: event.fields.clone(),
+            held_back,
+            host_boot: self.host_boot.clone(),
+            at_boot_ns: now,
+            until_boot_ns: later(now, rule.hold),
+            vmm_pid,
+            failed,
+            refrained,
+            acts,
+            put_off,
+            dry_run: actor.dry_run,
+            settings: rule.settings(&event.boot.guest),
+        };
+        let why = match (&found.refrained, put_off) {
+            (Some(why), _) => format!("; nothing is done: {why}"),
+            (None, true) => "; put off by the limit on actions".into(),
+            (None, false) => String::new(),
+        };
+        log(&format!("{}: {event}{why}", rule.name));
+        let sets = found.sets();
+        actor.journal.write(&Line::Found(found));
+        // At once, also where the rest is put off.
+        if sets {
+            self.set(rule, &event.boot.guest, id);
         }
-        last
+        if !acts {
+            return id;
+        }
+        if rule.is_deadly() && !actor.dry_run {
+            self.mark(event, &rule.name);
+        }
+        let act = Act {
+            id,
+            rule: number,
+            event: event.clone(),
+            vmm_pid,
+            failed,
+            done: BTreeSet::new(),
+        };
+        match put_off {
+            true => self.put_off.push(act),
+            false => actor.start(act),
+        }
+        id
     }
 
     /// Sets on the node what a rule asks for, because of that line in the journal.
@@ -461,8 +462,10 @@ impl Court {
         Some(Duration::from_nanos(wait))
     }
 
-    /// Ends what was set for a time that is over, and begins what was put off.
+    /// Ends what was set for a time that is over, and begins what was put off, or was refused
+    /// for the sake of what is over.
     pub fn see_to_what_is_due(&mut self) {
+        self.hear_of_spared();
         let now = boot_ns();
         for (name, holder) in self.standing.ended(now) {
             self.release(&holder.rule, &holder.guest);
@@ -615,6 +618,18 @@ impl cat::Judge for Court {
     }
 }
 
+/// What was found.
+fn event_of(found: Found) -> Event {
+    Event {
+        boot: found.boot(),
+        probe: found.probe,
+        name: found.event,
+        time_ns: i128::from(found.time_ns),
+        // An earlier version has written all that there was.
+        fields: excerpt::fields(&found.fields),
+    }
+}
+
 fn now() -> Now {
     Now {
         boot_ns: boot_ns(),
@@ -626,5 +641,6 @@ fn later(now: i64, by: Duration) -> i64 {
     now.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX))
 }
 
+mod again;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Boot, Event};
+use crate::refused::Refused;
 use crate::rule::Rule;
 
 /// What comes of an event that a rule matches.
@@ -137,6 +138,9 @@ pub struct Judge {
     stale: HashMap<(usize, Boot), Tally>,
     /// Boots in which the guest was failed; true if its VMM was to be killed, too.
     failed: HashMap<Boot, bool>,
+    /// What was refused as the guest was failed in this boot: in case that the guest was left
+    /// alone after all.
+    pub refused: Refused,
     /// When and about whom something was done lately.
     acted: VecDeque<(i128, String)>,
     /// What waits for the limit.
@@ -156,6 +160,7 @@ impl Judge {
             tallies: HashMap::new(),
             stale: HashMap::new(),
             failed: HashMap::new(),
+            refused: Refused::default(),
             acted: VecDeque::new(),
             put_off: HashSet::new(),
             ending: HashMap::new(),
@@ -214,6 +219,7 @@ impl Judge {
 
     fn retain(&mut self, wanted: impl Fn(&Boot) -> bool) {
         self.failed.retain(|boot, _| wanted(boot));
+        self.refused.retain(&wanted);
         self.tallies.retain(|(_, boot), _| wanted(boot));
         self.stale.retain(|(_, boot), _| wanted(boot));
         self.put_off.retain(|(_, boot)| wanted(boot));
@@ -295,8 +301,7 @@ impl Judge {
                 self.ending.insert(event.boot.clone(), until);
             }
         }
-        let until = self.ending.get(&event.boot);
-        let ending = ending || until.is_some_and(|until| now < *until);
+        let ending = ending || self.is_ending(&event.boot, now);
         for (number, rule) in rules.iter().enumerate() {
             if rule.matches(event) && !self.is_told(number, event) {
                 verdicts.extend(self.one(number, rule, event, current, ending, now));
@@ -334,44 +339,104 @@ impl Judge {
         now: i128,
     ) -> Option<Verdict> {
         let key = (number, event.boot.clone());
-        let held_back = self
-            .tallies
-            .entry(key)
-            .or_default()
-            .count(rule, event, now)?;
-        let refrain = |why| Some(Verdict::Refrain { rule: number, why });
+        let tally = self.tallies.entry(key).or_default();
+        let held_back = tally.count(rule, event, now)?;
+        match self.refusal(rule, event, current, ending) {
+            Some(why) => {
+                if why == Refrain::FailedBefore {
+                    self.refused.note(number, event);
+                }
+                Some(Verdict::Refrain { rule: number, why })
+            }
+            None => Some(self.act(number, rule, event, held_back, now)),
+        }
+    }
+
+    /// Judges once more what was refused in a boot in which the guest was left alone after all.
+    pub fn judge_again(
+        &mut self,
+        rules: &[Rule],
+        boot: &Boot,
+        current: Option<&Boot>,
+        ending: bool,
+        now: i128,
+    ) -> Vec<(Event, Verdict)> {
+        let ending = ending || self.is_ending(boot, now);
+        let mut verdicts = Vec::new();
+        for (number, event) in self.refused.take(boot) {
+            let rule = &rules[number];
+            let refusal = self.refusal(rule, &event, current, ending);
+            if refusal == Some(Refrain::FailedBefore) {
+                self.refused.note(number, &event);
+                continue;
+            }
+            let tally = self.tallies.entry((number, boot.clone())).or_default();
+            let held_back = std::mem::take(&mut tally.held_back);
+            tally.until = Some(now + rule.hold.as_nanos() as i128);
+            let verdict = match refusal {
+                Some(why) => Verdict::Refrain { rule: number, why },
+                None => self.act(number, rule, &event, held_back, now),
+            };
+            verdicts.push((event, verdict));
+        }
+        verdicts
+    }
+
+    fn is_ending(&self, boot: &Boot, now: i128) -> bool {
+        self.ending.get(boot).is_some_and(|until| now < *until)
+    }
+
+    /// Why nothing is done about what a rule has found, if so.
+    fn refusal(
+        &self,
+        rule: &Rule,
+        event: &Event,
+        current: Option<&Boot>,
+        ending: bool,
+    ) -> Option<Refrain> {
         if current.is_some_and(|current| *current != event.boot) {
-            return refrain(Refrain::EarlierBoot);
+            return Some(Refrain::EarlierBoot);
         }
         if rule.unless_ending && ending {
-            return refrain(Refrain::Ending);
+            return Some(Refrain::Ending);
         }
-        let before = self.failed.get(&event.boot).copied();
+        let before = self.failed.get(&event.boot);
         // A guest that was failed for an oops may panic only then, and would not stop.
-        if rule.is_deadly() && before.is_some_and(|destroyed| destroyed || !rule.destroy) {
-            return refrain(Refrain::FailedBefore);
-        }
+        let is_done = before.is_some_and(|destroyed| *destroyed || !rule.destroy);
+        (rule.is_deadly() && is_done).then_some(Refrain::FailedBefore)
+    }
+
+    /// Something is to be done, now or when the limit allows it.
+    fn act(
+        &mut self,
+        number: usize,
+        rule: &Rule,
+        event: &Event,
+        held_back: u64,
+        now: i128,
+    ) -> Verdict {
+        let failed = rule.is_deadly() && self.failed.contains_key(&event.boot);
         if rule.is_deadly() {
             self.note_failed(event.boot.clone(), rule.destroy);
         }
-        let failed = rule.is_deadly() && before.is_some();
         // Saying something is free, and so is setting something on the node: of a storage that
         // fails, all guests have something to say, and the node itself last.
         if rule.is_limited() && !self.admit(&event.boot.guest, now) {
             if !self.put_off.insert((number, event.boot.clone())) {
-                return refrain(Refrain::Limit);
+                let why = Refrain::Limit;
+                return Verdict::Refrain { rule: number, why };
             }
-            return Some(Verdict::PutOff {
+            return Verdict::PutOff {
                 rule: number,
                 held_back,
                 failed,
-            });
+            };
         }
-        Some(Verdict::Act {
+        Verdict::Act {
             rule: number,
             held_back,
             failed,
-        })
+        }
     }
 }
 
@@ -645,6 +710,71 @@ mod tests {
         assert_eq!(again(&mut judge), 0);
         judge.forget("a");
         assert_eq!(again(&mut judge), 1);
+    }
+
+    #[test]
+    fn what_was_refused_is_judged_once_more_if_the_guest_was_left_alone() {
+        let text = |name: &str, more: &str| {
+            let text =
+                format!("name = \"r\"\nprobe = \"p\"\nevent = \"{name}\"\nhold = \"1h\"\n{more}");
+            toml_edit::de::from_str(&text).unwrap()
+        };
+        let rules: Vec<Rule> = vec![
+            text("hung", "destroy = true"),
+            text("oops", "fail = true\ncount = 2"),
+            text("panic", "destroy = true"),
+            text("exit", "fail = true\nunless_ending = true"),
+        ];
+        let of = |name: &str, at| {
+            let mut event = event("a", "1", at);
+            (event.probe, event.name) = ("p".into(), name.into());
+            event
+        };
+        let boot = of("", 0).boot;
+        let mut judge = Judge::new(LIMIT);
+        let step =
+            |judge: &mut Judge, name: &str, at| judge.judge(&rules, &of(name, at), None, false, at);
+        let refused = |rule| {
+            let why = Refrain::FailedBefore;
+            [Verdict::Refrain { rule, why }]
+        };
+        let again = |judge: &mut Judge| judge.judge_again(&rules, &boot, Some(&boot), false, 9);
+        assert_eq!(acts(&step(&mut judge, "hung", 0)), 1);
+        assert_eq!(step(&mut judge, "oops", 1), []);
+        assert_eq!(step(&mut judge, "oops", 2), refused(1));
+        assert_eq!(step(&mut judge, "oops", 3), []);
+        assert_eq!(step(&mut judge, "panic", 4), refused(2));
+        // The first of each rule is kept, as long as it takes.
+        judge.refused.note(1, &of("oops", 5));
+        assert_eq!(again(&mut judge), []);
+        judge.spared(0, &boot, false);
+        let act = |rule, held_back, failed| Verdict::Act {
+            rule,
+            held_back,
+            failed,
+        };
+        let both = [
+            (of("oops", 2), act(1, 1, false)),
+            (of("panic", 4), act(2, 0, true)),
+        ];
+        assert_eq!(again(&mut judge), both);
+        // It counts from now on, and is over.
+        assert_eq!(step(&mut judge, "oops", 10), []);
+        assert_eq!(again(&mut judge), []);
+        // It has begun to shut down meanwhile.
+        assert_eq!(step(&mut judge, "exit", 10), refused(3));
+        judge.spared(2, &boot, false);
+        judge.note_ending(boot.clone(), 10);
+        let (rule, why) = (3, Refrain::Ending);
+        let ending = [(of("exit", 10), Verdict::Refrain { rule, why })];
+        assert_eq!(again(&mut judge), ending);
+        // What is found then is refused again, and gone with the boot.
+        judge.spared(0, &boot, true);
+        judge.note_failed(boot.clone(), true);
+        assert_eq!(step(&mut judge, "hung", 11), refused(0));
+        assert_eq!(judge.refused.boots(), [boot.clone()]);
+        judge.booted(&event("a", "2", 0).boot);
+        assert_eq!(judge.refused.boots(), []);
     }
 
     #[test]

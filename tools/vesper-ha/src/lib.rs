@@ -34,6 +34,7 @@ pub mod latch;
 pub mod lock;
 pub mod losses;
 pub mod notes;
+pub mod refused;
 pub mod resident;
 pub mod rule;
 pub mod run;

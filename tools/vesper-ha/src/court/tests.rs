@@ -532,6 +532,73 @@ fn a_second_failure_of_the_same_boot_is_not_taken_for_the_first() {
 }
 
 #[test]
+fn what_is_found_in_a_guest_that_is_spared_later_is_judged_again() {
+    use nix::sys::eventfd::{EfdFlags, EventFd};
+    for heard in [true, false] {
+        let place = Place::new();
+        let ready = domain(READY, ALIVE, 0);
+        let mut court = place.begin(false, &[ready]);
+        let actor = Arc::get_mut(&mut court.actor).unwrap();
+        actor.woken = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).ok();
+        let news = court.look(&[domain(READY, HUNG, 1)]);
+        court.hear(news);
+        court.hear_of_hangs(&BTreeSet::new());
+        place.wait_for(1);
+        for _ in 0..2 {
+            court.event(record("exit"));
+        }
+        let refrained = || {
+            let found = place.found().into_iter();
+            found
+                .map(|found| (found.rule, found.refrained.is_some()))
+                .collect::<Vec<_>>()
+        };
+        let wanted = |rules: &[(&str, bool)]| {
+            let rules = rules.iter();
+            rules
+                .map(|(rule, refrained)| ((*rule).to_owned(), *refrained))
+                .collect::<Vec<_>>()
+        };
+        let before = [("hung", false), ("killed", true), ("killed", true)];
+        assert_eq!(refrained(), wanted(&before));
+        // As if it had found that the guest beats again.
+        court.see_to_what_is_due();
+        assert!(court.actor.woken.as_ref().unwrap().read().is_err());
+        let found = place.found().remove(0);
+        court.actor.spare(&Act {
+            id: found.id,
+            rule: 0,
+            vmm_pid: found.vmm_pid,
+            failed: found.failed,
+            event: event_of(found),
+            done: BTreeSet::new(),
+        });
+        assert_eq!(place.latches().get("web1").unwrap(), None);
+        // It is told, and no event is needed for it.
+        assert!(court.actor.woken.as_ref().unwrap().read().is_ok());
+        match heard {
+            true => court.see_to_what_is_due(),
+            false => {
+                drop(court);
+                court = place.begin(false, &[ready]);
+            }
+        }
+        let after = [before[0], before[1], before[2], ("killed", false)];
+        assert_eq!(refrained(), wanted(&after), "{heard}");
+        assert_eq!(place.found()[3].time_ns, place.found()[1].time_ns);
+        assert_eq!(place.latches().get("web1").unwrap().unwrap().rule, "killed");
+        place.wait_for(2);
+        assert_eq!(place.done(), 2);
+        // Once.
+        court.see_to_what_is_due();
+        drop(court);
+        let mut court = place.begin(false, &[ready]);
+        court.see_to_what_is_due();
+        assert_eq!(refrained(), wanted(&after), "{heard}");
+    }
+}
+
+#[test]
 fn a_mark_that_was_set_while_an_operator_cleared_goes_too() {
     let rules = format!(
         "{RULES}[[rule]]\nname = \"fork\"\nprobe = \"process\"\nevent = \"fork\"\ndestroy = true\n"
