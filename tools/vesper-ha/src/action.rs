@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::eventfd::EventFd;
 use rustix::process::{pidfd_open, pidfd_send_signal, Pid, PidfdFlags, Signal};
 use vesper_abi::bindings::{self, vesper_domain};
 use vesper_abi::escape::Shown;
@@ -49,6 +50,8 @@ pub struct Actor {
     pub dry_run: bool,
     /// What is set on the node.
     pub attributes: Attributes,
+    /// Written to when a guest was left alone after all, so that somebody asks for it.
+    pub woken: Option<EventFd>,
     /// Guests that were left alone after all, by which rules.
     spared: Mutex<Vec<Spared>>,
     /// What there was no thread for yet.
@@ -123,6 +126,7 @@ impl Actor {
             latches,
             dry_run,
             attributes: Attributes::new(Box::new(set), Box::new(has), Box::new(tell)),
+            woken: None,
             spared: Mutex::default(),
             due: Mutex::default(),
             failed: Mutex::default(),
@@ -154,6 +158,8 @@ impl Actor {
 
     /// Guests that were left alone since the last time this was asked.
     pub fn spared(&self) -> Vec<Spared> {
+        // Empty if nobody wrote.
+        let _ = self.woken.as_ref().map(EventFd::read);
         std::mem::take(&mut self.spared.hold())
     }
 
@@ -266,7 +272,7 @@ impl Actor {
 
     /// Nothing was done to the guest, which is well again: neither the cluster's
     /// monitor nor the next event is to find otherwise.
-    fn spare(&self, act: &Act) {
+    pub(crate) fn spare(&self, act: &Act) {
         let (boot, at_ns) = (&act.event.boot, now_ns());
         self.journal.write(&Line::Spared { id: act.id, at_ns });
         let own = |latch: &Latch| latch.boot_id == boot.id && !act.failed;
@@ -279,12 +285,14 @@ impl Actor {
                 log(&error.to_string());
             }
         }
-        let mut spared = self.spared.hold();
-        spared.push(Spared {
+        let spared = Spared {
             rule: act.rule,
             boot: boot.clone(),
             failed: act.failed,
-        });
+        };
+        self.spared.hold().push(spared);
+        // It fails only if so many were not heard yet.
+        let _ = self.woken.as_ref().map(|woken| woken.write(1));
     }
 
     /// Asks the cluster until it has an answer.

@@ -83,7 +83,8 @@ pub enum Command {
 
     /// Take back the mark of a failed guest, and have the daemon forget what it has
     /// found in it: it may be failed again in the same boot, and what was set on the
-    /// node because of it is taken back ("host": the node's health).
+    /// node because of it is taken back ("host": the node's health). Records of before that
+    /// are read later are only reported.
     Clear {
         /// The guest.
         guest: String,

@@ -76,6 +76,9 @@ pub struct Limits {
     /// ...in this time.
     #[serde(deserialize_with = "rule::duration")]
     pub within: Duration,
+    /// A record that is older when it is read is only reported.
+    #[serde(deserialize_with = "rule::duration")]
+    pub age: Duration,
 }
 
 impl Default for Limits {
@@ -84,6 +87,7 @@ impl Default for Limits {
             actions: 20,
             per_guest: 5,
             within: Duration::from_secs(60),
+            age: Duration::from_secs(600),
         }
     }
 }
@@ -128,6 +132,9 @@ impl Config {
         }
         if config.limit.actions == 0 || config.limit.per_guest == 0 {
             return Err("[limit] allows nothing; 'vesper-ha run --dry-run' does nothing".into());
+        }
+        if config.limit.age.is_zero() {
+            return Err("[limit] has age = 0, by which every record is too old".into());
         }
         for (number, rule) in config.rules.iter().enumerate() {
             let earlier = &config.rules[..number];
@@ -185,6 +192,8 @@ mod tests {
         let config = Config::parse(text).unwrap();
         assert!(config.rules.len() >= 10);
         assert!(config.wants("web1", "memory"));
+        // What stands there is what is so without it.
+        assert_eq!(config.limit.age, Limits::default().age);
     }
 
     /// Names of the shipped rules that match a record.
@@ -278,6 +287,8 @@ mod tests {
         assert!(parse(&format!("{rule}guests = [\"host\"]")).contains("health"));
         assert!(parse(&format!("[cluster]\nmanager = \"none\"\n{rule}")).contains("cluster"));
         assert!(parse("[cluster]\nmanger = \"none\"").contains("manger"));
+        assert!(parse("[limit]\nage = \"0s\"").contains("too old"));
+        assert!(parse("[limit]\nage = \"long\"").contains("no duration"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 //! Where events are judged, and what came of earlier ones is remembered.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,24 +11,29 @@ use vesper_abi::bindings::vesper_domain;
 use vesper_cli::cat;
 
 use crate::action::{log, Act, Actor, FAIL};
-use crate::event::{Boot, Event};
+use crate::event::{Event, GUEST};
 use crate::excerpt;
 use crate::guests::{Guests, News};
 use crate::journal::{boot_ns, host_boot, now_ns, Found, Line};
-use crate::judge::{Judge, Verdict};
+use crate::judge::{Judge, Refrain, Verdict};
 use crate::latch::Latch;
 use crate::losses::{Loss, Losses, Whose};
 use crate::notes::Notes;
 use crate::rule::Rule;
+use crate::stale::{Now, Stale};
 use crate::standing::{Holder, Standing};
 
 /// So often a hang waits for more of what its guest has to say: one that wrote without end
 /// would put it off for ever.
 const ROUNDS: usize = 100;
 
+/// States of a guest that it may be in more than once in a boot, with the same number of hangs.
+const AGAIN: [&str; 3] = ["failed", "stuck", "broken"];
+
 /// All that is known.
 pub struct Court {
     judge: Judge,
+    stale: Stale,
     guests: Guests,
     actor: Arc<Actor>,
     /// What is set on the node.
@@ -38,9 +43,6 @@ pub struct Court {
     /// Hangs that are judged when the guests' records have been, and how often they have
     /// waited for more of them.
     hangs: Vec<(Event, usize)>,
-    /// What an earlier run has judged of guests whose state is still the same: by
-    /// rule, event, and number of hangs.
-    told: HashSet<(usize, Boot, String, u64)>,
     notes: Notes,
     losses: Losses,
     /// Number of the next line in the journal.
@@ -56,11 +58,11 @@ impl Court {
     pub fn new(actor: Arc<Actor>, past: &[Line]) -> Self {
         Self {
             judge: Judge::new((&actor.config.limit).into()),
+            stale: Stale::new(actor.config.limit.age),
             guests: Guests::default(),
             standing: Standing::default(),
             put_off: Vec::new(),
             hangs: Vec::new(),
-            told: HashSet::new(),
             notes: Notes::default(),
             losses: Losses::default(),
             next: past.iter().filter_map(Line::id).max().unwrap_or(0) + 1,
@@ -81,8 +83,9 @@ impl Court {
         &self.actor.config.rules
     }
 
-    /// Takes note of what guests there are.
+    /// Takes note of what guests there are, whenever it has waited.
     pub fn look(&mut self, domains: &[vesper_domain]) -> News {
+        self.stale.woken(boot_ns());
         self.guests.update(domains, i128::from(now_ns()))
     }
 
@@ -119,11 +122,12 @@ impl Court {
                 self.event(event);
             }
         }
+        self.stale.read(behind, boot_ns());
         // Those who are new were told of what earlier runs have said of them.
         let hangs = &self.hangs;
-        self.told.retain(|(_, boot, name, count)| {
+        self.judge.keep_told(|boot, name, count| {
             let is_it = |event: &Event| {
-                event.boot == *boot && event.name == *name && event.hangs() == Some(*count)
+                event.boot == *boot && event.name == name && event.hangs() == Some(count)
             };
             hangs.iter().any(|(event, _)| is_it(event))
         });
@@ -183,7 +187,8 @@ impl Court {
                         self.release(&rule, &guest);
                     }
                 }
-                Line::Cleared { guest, .. } => {
+                Line::Cleared { guest, at_ns } => {
+                    self.stale.cleared(&guest, at_ns, now());
                     self.judge.forget(&guest);
                     self.actor.clear(&guest, 0);
                     // Of what the cluster has confirmed, a line that follows says so.
@@ -193,12 +198,16 @@ impl Court {
                 _ => {}
             }
         }
-        for guest in &cleared {
+        for (guest, at_ns) in &cleared {
             open.retain(|(_, found)| found.guest != *guest);
-            self.forget(guest);
+            self.forget(guest, *at_ns);
         }
         for (number, found) in open {
             self.begin_again(number, found, &mut done);
+        }
+        // The daemon ended between that a guest was left alone and this.
+        for boot in self.judge.refused.boots() {
+            self.judge_again(&boot);
         }
         for (name, holder) in self.standing.ended(boot_ns()) {
             self.take_back(name, holder);
@@ -236,20 +245,25 @@ impl Court {
         if current.is_some_and(|current| current != boot) {
             return None;
         }
-        if found.until_boot_ns > now && !spared {
+        let holds = found.refrained.as_deref().is_none_or(Refrain::holds);
+        let held = found.until_boot_ns > now && !spared && holds;
+        if held {
             let until = i128::from(found.until_boot_ns);
             self.judge.note_held(number, boot.clone(), until);
             if self.rules()[number].ending {
                 self.judge.note_ending(boot.clone(), until);
             }
         }
+        // Of a state that comes again without being counted nobody knows whether it is
+        // the same.
+        let same = held || !AGAIN.contains(&found.event.as_str());
         let hangs = found.fields.get("hangs").and_then(Json::as_u64);
-        if let Some(hangs) = hangs.filter(|_| found.probe == crate::event::GUEST) {
-            self.told
-                .insert((number, boot.clone(), found.event.clone(), hangs));
+        if let Some(hangs) = hangs.filter(|_| found.probe == GUEST && same) {
+            let boot = boot.clone();
+            self.judge.note_told(number, boot, &found.event, hangs);
         }
-        if found.refrained.is_none() && !spared && self.rules()[number].is_deadly() {
-            self.judge.note_failed(boot, self.rules()[number].destroy);
+        if self.rules()[number].is_deadly() {
+            self.recall_deadly(number, found, spared);
         }
         Some(number)
     }
@@ -264,26 +278,21 @@ impl Court {
             "{}: {}: begun before, done again",
             found.rule, found.guest
         ));
-        let event = Event {
-            boot: found.boot(),
-            probe: found.probe,
-            name: found.event,
-            time_ns: i128::from(found.time_ns),
-            // An earlier version has written all that there was.
-            fields: excerpt::fields(&found.fields),
-        };
-        if self.rules()[number].is_deadly() {
-            self.mark(&event, &found.rule);
+        let (id, vmm_pid, failed, put_off) = (found.id, found.vmm_pid, found.failed, found.put_off);
+        let event = event_of(found);
+        let rule = &self.rules()[number];
+        if rule.is_deadly() {
+            self.mark(&event, &rule.name);
         }
         let act = Act {
-            id: found.id,
+            id,
             rule: number,
             event,
-            vmm_pid: found.vmm_pid,
-            failed: found.failed,
-            done: done.remove(&found.id).unwrap_or_default(),
+            vmm_pid,
+            failed,
+            done: done.remove(&id).unwrap_or_default(),
         };
-        match found.put_off {
+        match put_off {
             true => self.put_off.push(act),
             false => self.actor.start(act),
         }
@@ -291,111 +300,116 @@ impl Court {
 
     /// Judges; gives the number of the last line in the journal about it.
     fn event(&mut self, mut event: Event) -> Option<u64> {
-        for spared in self.actor.spared() {
-            self.judge.spared(spared.rule, &spared.boot, spared.failed);
-        }
+        self.hear_of_spared();
         let actor = Arc::clone(&self.actor);
         let rules = &actor.config.rules;
         let current = self.guests.boot_of(&event.boot.guest);
         let ending = self.guests.is_ending(&event.boot);
-        let now = boot_ns();
-        let vmm_pid = event
-            .vmm_pid()
-            .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
+        let clocks = now();
+        let now = clocks.boot_ns;
+        let stale = self.stale.why(&event, clocks);
         // More of the same puts off the end of what was set for a time.
         for rule in rules.iter().filter(|rule| rule.clear_after.is_some()) {
-            if let Some(after) = rule.clear_after.filter(|_| rule.matches(&event)) {
+            let more = stale.is_none() && rule.matches(&event);
+            if let Some(after) = rule.clear_after.filter(|_| more) {
                 let end = later(now, after);
                 self.standing.extend(&rule.name, &event.boot.guest, end);
             }
         }
-        let verdicts = self
-            .judge
-            .judge(rules, &event, current.as_ref(), ending, i128::from(now));
+        let at = i128::from(now);
+        let is_other = current.as_ref().is_some_and(|boot| *boot != event.boot);
+        let verdicts = match stale.filter(|_| !is_other) {
+            Some(why) => self.judge.judge_stale(rules, &event, why, at),
+            None => self
+                .judge
+                .judge(rules, &event, current.as_ref(), ending, at),
+        };
         if verdicts.is_empty() {
             return None;
         }
         // Rules have seen all of it.
         event.fields = excerpt::fields(&event.fields);
-        let mut last = None;
-        for verdict in verdicts {
-            let put_off = matches!(verdict, Verdict::PutOff { .. });
-            let (number, held_back, failed, refrained) = match verdict {
-                Verdict::Act {
-                    rule,
-                    held_back,
-                    failed,
-                }
-                | Verdict::PutOff {
-                    rule,
-                    held_back,
-                    failed,
-                } => (rule, held_back, failed, None),
-                Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
-            };
-            let hangs = event.hangs();
-            let told = |hangs| (number, event.boot.clone(), event.name.clone(), hangs);
-            if hangs.is_some_and(|hangs| self.told.contains(&told(hangs))) {
-                continue;
-            }
-            let (rule, id) = (&rules[number], self.next);
-            self.next += 1;
-            last = Some(id);
-            let acts = refrained.is_none() && rule.acts();
-            let found = Found {
-                id,
-                rule: rule.name.clone(),
-                guest: event.boot.guest.clone(),
-                boot_id: event.boot.id.clone(),
-                probe: event.probe.clone(),
-                event: event.name.clone(),
-                time_ns: i64::try_from(event.time_ns).unwrap_or(i64::MAX),
-                at_ns: now_ns(),
-                fields: event.fields.clone(),
+        let verdicts = verdicts.into_iter();
+        verdicts.fold(None, |_, verdict| Some(self.pronounce(&event, verdict)))
+    }
+
+    /// Writes down what a rule has found, and begins what is to be done; gives the number of
+    /// the line in the journal.
+    fn pronounce(&mut self, event: &Event, verdict: Verdict) -> u64 {
+        let (actor, now) = (Arc::clone(&self.actor), boot_ns());
+        let vmm_pid = event
+            .vmm_pid()
+            .unwrap_or_else(|| self.guests.vmm_of(&event.boot));
+        let put_off = matches!(verdict, Verdict::PutOff { .. });
+        let (number, held_back, failed, refrained) = match verdict {
+            Verdict::Act {
+                rule,
                 held_back,
-                host_boot: self.host_boot.clone(),
-                at_boot_ns: now,
-                until_boot_ns: later(now, rule.hold),
-                vmm_pid,
                 failed,
-                refrained,
-                acts,
-                put_off,
-                dry_run: actor.dry_run,
-                settings: rule.settings(&event.boot.guest),
-            };
-            let why = match (&found.refrained, put_off) {
-                (Some(why), _) => format!("; nothing is done: {why}"),
-                (None, true) => "; put off by the limit on actions".into(),
-                (None, false) => String::new(),
-            };
-            log(&format!("{}: {event}{why}", rule.name));
-            let sets = found.sets();
-            actor.journal.write(&Line::Found(found));
-            // At once, also where the rest is put off.
-            if sets {
-                self.set(rule, &event.boot.guest, id);
             }
-            if !acts {
-                continue;
-            }
-            if rule.is_deadly() && !actor.dry_run {
-                self.mark(&event, &rule.name);
-            }
-            let act = Act {
-                id,
-                rule: number,
-                event: event.clone(),
-                vmm_pid,
+            | Verdict::PutOff {
+                rule,
+                held_back,
                 failed,
-                done: BTreeSet::new(),
-            };
-            match put_off {
-                true => self.put_off.push(act),
-                false => actor.start(act),
-            }
+            } => (rule, held_back, failed, None),
+            Verdict::Refrain { rule, why } => (rule, 0, false, Some(why.text().to_owned())),
+        };
+        let (rule, id) = (&actor.config.rules[number], self.next);
+        self.next += 1;
+        let acts = refrained.is_none() && rule.acts();
+        let found = Found {
+            id,
+            rule: rule.name.clone(),
+            guest: event.boot.guest.clone(),
+            boot_id: event.boot.id.clone(),
+            probe: event.probe.clone(),
+            event: event.name.clone(),
+            time_ns: i64::try_from(event.time_ns).unwrap_or(i64::MAX),
+            at_ns: now_ns(),
+            fields: event.fields.clone(),
+            held_back,
+            host_boot: self.host_boot.clone(),
+            at_boot_ns: now,
+            until_boot_ns: later(now, rule.hold),
+            vmm_pid,
+            failed,
+            refrained,
+            acts,
+            put_off,
+            dry_run: actor.dry_run,
+            settings: rule.settings(&event.boot.guest),
+        };
+        let why = match (&found.refrained, put_off) {
+            (Some(why), _) => format!("; nothing is done: {why}"),
+            (None, true) => "; put off by the limit on actions".into(),
+            (None, false) => String::new(),
+        };
+        log(&format!("{}: {event}{why}", rule.name));
+        let sets = found.sets();
+        actor.journal.write(&Line::Found(found));
+        // At once, also where the rest is put off.
+        if sets {
+            self.set(rule, &event.boot.guest, id);
         }
-        last
+        if !acts {
+            return id;
+        }
+        if rule.is_deadly() && !actor.dry_run {
+            self.mark(event, &rule.name);
+        }
+        let act = Act {
+            id,
+            rule: number,
+            event: event.clone(),
+            vmm_pid,
+            failed,
+            done: BTreeSet::new(),
+        };
+        match put_off {
+            true => self.put_off.push(act),
+            false => actor.start(act),
+        }
+        id
     }
 
     /// Sets on the node what a rule asks for, because of that line in the journal.
@@ -448,8 +462,10 @@ impl Court {
         Some(Duration::from_nanos(wait))
     }
 
-    /// Ends what was set for a time that is over, and begins what was put off.
+    /// Ends what was set for a time that is over, and begins what was put off, or was refused
+    /// for the sake of what is over.
     pub fn see_to_what_is_due(&mut self) {
+        self.hear_of_spared();
         let now = boot_ns();
         for (name, holder) in self.standing.ended(now) {
             self.release(&holder.rule, &holder.guest);
@@ -485,26 +501,31 @@ impl Court {
 
     /// An operator has cleared guests.
     pub fn forget_those_asked_for(&mut self) {
-        for guest in self.asked_for() {
-            self.forget(&guest);
+        for (guest, at_ns) in self.asked_for() {
+            self.forget(&guest, at_ns);
         }
     }
 
-    /// Guests that operators have cleared, each told once.
-    fn asked_for(&self) -> Vec<String> {
+    /// Guests that operators have cleared, and when, each told once.
+    fn asked_for(&self) -> Vec<(String, i64)> {
         let guests = self.actor.latches.asked_to_forget();
-        for guest in &guests {
+        for (guest, at_ns) in &guests {
             log(&format!("{guest}: cleared"));
             self.actor.journal.write(&Line::Cleared {
                 guest: guest.clone(),
-                at_ns: now_ns(),
+                at_ns: *at_ns,
             });
         }
         guests
     }
 
-    fn forget(&mut self, guest: &str) {
+    fn forget(&mut self, guest: &str, at_ns: i64) {
+        self.stale.cleared(guest, at_ns, now());
         self.actor.clear(guest, self.next);
+        // It may have been set since the operator has looked.
+        if let Err(error) = self.actor.latches.clear(guest) {
+            log(&error.to_string());
+        }
         self.judge.forget(guest);
         self.put_off.retain(|act| act.event.boot.guest != guest);
         for (name, holder) in self.standing.forget(guest) {
@@ -597,9 +618,29 @@ impl cat::Judge for Court {
     }
 }
 
+/// What was found.
+fn event_of(found: Found) -> Event {
+    Event {
+        boot: found.boot(),
+        probe: found.probe,
+        name: found.event,
+        time_ns: i128::from(found.time_ns),
+        // An earlier version has written all that there was.
+        fields: excerpt::fields(&found.fields),
+    }
+}
+
+fn now() -> Now {
+    Now {
+        boot_ns: boot_ns(),
+        wall_ns: now_ns(),
+    }
+}
+
 fn later(now: i64, by: Duration) -> i64 {
     now.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX))
 }
 
+mod again;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::event::{Boot, Event};
+use crate::refused::Refused;
 use crate::rule::Rule;
 
 /// What comes of an event that a rule matches.
@@ -54,6 +55,10 @@ pub enum Refrain {
     EarlierBoot,
     /// The guest is shutting down.
     Ending,
+    /// An operator has cleared the guest since.
+    Cleared,
+    /// It is long ago.
+    TooOld,
 }
 
 impl Refrain {
@@ -64,7 +69,16 @@ impl Refrain {
             Self::Limit => "the limit on actions is reached",
             Self::EarlierBoot => "the guest has booted since",
             Self::Ending => "the guest is shutting down or rebooting",
+            Self::Cleared => "an operator has cleared the guest since",
+            Self::TooOld => "it was too old when it was read",
         }
+    }
+
+    /// Whether what is found after that is held back, by the text that was written down.
+    pub fn holds(text: &str) -> bool {
+        [Self::Cleared, Self::TooOld]
+            .iter()
+            .all(|why| text != why.text())
     }
 }
 
@@ -90,19 +104,52 @@ struct Tally {
     held_back: u64,
 }
 
+impl Tally {
+    /// One more event: if they are as many as the rule wants, how many were held back since it
+    /// found that the last time.
+    fn count(&mut self, rule: &Rule, event: &Event, now: i128) -> Option<u64> {
+        if self.until.is_some_and(|until| now < until) {
+            self.held_back += 1;
+            return None;
+        }
+        let wanted = rule.count.max(1) as usize;
+        self.times.push_back(event.time_ns);
+        while self.times.len() > wanted {
+            self.times.pop_front();
+        }
+        let (first, last) = (*self.times.front()?, *self.times.back()?);
+        let window = rule.within.as_nanos() as i128;
+        if self.times.len() < wanted || (last - first).abs() > window {
+            return None;
+        }
+        self.times.clear();
+        // What is held back is the same whether anything is done or not.
+        self.until = Some(now + rule.hold.as_nanos() as i128);
+        Some(std::mem::take(&mut self.held_back))
+    }
+}
+
 /// All that is remembered.
 #[derive(Debug)]
 pub struct Judge {
     limit: Limit,
     tallies: HashMap<(usize, Boot), Tally>,
+    /// The same of what was read too late, which counts for nothing else.
+    stale: HashMap<(usize, Boot), Tally>,
     /// Boots in which the guest was failed; true if its VMM was to be killed, too.
     failed: HashMap<Boot, bool>,
+    /// What was refused as the guest was failed in this boot: in case that the guest was left
+    /// alone after all.
+    pub refused: Refused,
     /// When and about whom something was done lately.
     acted: VecDeque<(i128, String)>,
     /// What waits for the limit.
     put_off: HashSet<(usize, Boot)>,
     /// Guests that shut down, and until when that is believed.
     ending: HashMap<Boot, i128>,
+    /// What an earlier run has judged of guests whose state is still the same: by
+    /// rule, event, and number of hangs.
+    told: HashSet<(usize, Boot, String, u64)>,
 }
 
 impl Judge {
@@ -111,10 +158,13 @@ impl Judge {
         Self {
             limit,
             tallies: HashMap::new(),
+            stale: HashMap::new(),
             failed: HashMap::new(),
+            refused: Refused::default(),
             acted: VecDeque::new(),
             put_off: HashSet::new(),
             ending: HashMap::new(),
+            told: HashSet::new(),
         }
     }
 
@@ -132,6 +182,23 @@ impl Judge {
     /// Remembers from before a restart that a guest shuts down.
     pub fn note_ending(&mut self, boot: Boot, until: i128) {
         self.ending.insert(boot, until);
+    }
+
+    /// Remembers that an earlier run has judged a state of a guest, of which it is told anew.
+    pub fn note_told(&mut self, rule: usize, boot: Boot, name: &str, hangs: u64) {
+        self.told.insert((rule, boot, name.to_owned(), hangs));
+    }
+
+    /// Keeps of these what is still to be told anew.
+    pub fn keep_told(&mut self, wanted: impl Fn(&Boot, &str, u64) -> bool) {
+        self.told
+            .retain(|(_, boot, name, hangs)| wanted(boot, name, *hangs));
+    }
+
+    fn is_told(&self, rule: usize, event: &Event) -> bool {
+        let told = |hangs| (rule, event.boot.clone(), event.name.clone(), hangs);
+        let hangs = event.hangs().filter(|_| !self.told.is_empty());
+        hangs.is_some_and(|hangs| self.told.contains(&told(hangs)))
     }
 
     /// The guest runs this now: what was true of boots before is over.
@@ -152,7 +219,9 @@ impl Judge {
 
     fn retain(&mut self, wanted: impl Fn(&Boot) -> bool) {
         self.failed.retain(|boot, _| wanted(boot));
+        self.refused.retain(&wanted);
         self.tallies.retain(|(_, boot), _| wanted(boot));
+        self.stale.retain(|(_, boot), _| wanted(boot));
         self.put_off.retain(|(_, boot)| wanted(boot));
         self.ending.retain(|boot, _| wanted(boot));
     }
@@ -226,20 +295,38 @@ impl Judge {
         now: i128,
     ) -> Vec<Verdict> {
         let mut verdicts = Vec::new();
-        for rule in rules.iter().filter(|rule| rule.ending) {
-            if rule.matches(event) {
+        for (number, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.ending) {
+            if rule.matches(event) && !self.is_told(number, event) {
                 let until = now + rule.hold.as_nanos() as i128;
                 self.ending.insert(event.boot.clone(), until);
             }
         }
-        let until = self.ending.get(&event.boot);
-        let ending = ending || until.is_some_and(|until| now < *until);
+        let ending = ending || self.is_ending(&event.boot, now);
         for (number, rule) in rules.iter().enumerate() {
-            if rule.matches(event) {
+            if rule.matches(event) && !self.is_told(number, event) {
                 verdicts.extend(self.one(number, rule, event, current, ending, now));
             }
         }
         verdicts
+    }
+
+    /// Says of an event that was read too late what rules find in it, and that nothing is done.
+    pub fn judge_stale(
+        &mut self,
+        rules: &[Rule],
+        event: &Event,
+        why: Refrain,
+        now: i128,
+    ) -> Vec<Verdict> {
+        let matching = rules.iter().enumerate();
+        let matching = matching.filter(|(_, rule)| rule.matches(event));
+        let found = matching.filter_map(|(number, rule)| {
+            let key = (number, event.boot.clone());
+            let tally = self.stale.entry(key).or_default();
+            tally.count(rule, event, now)?;
+            Some(Verdict::Refrain { rule: number, why })
+        });
+        found.collect()
     }
 
     fn one(
@@ -251,61 +338,105 @@ impl Judge {
         ending: bool,
         now: i128,
     ) -> Option<Verdict> {
-        let tally = self
-            .tallies
-            .entry((number, event.boot.clone()))
-            .or_default();
-        if tally.until.is_some_and(|until| now < until) {
-            tally.held_back += 1;
-            return None;
+        let key = (number, event.boot.clone());
+        let tally = self.tallies.entry(key).or_default();
+        let held_back = tally.count(rule, event, now)?;
+        match self.refusal(rule, event, current, ending) {
+            Some(why) => {
+                if why == Refrain::FailedBefore {
+                    self.refused.note(number, event);
+                }
+                Some(Verdict::Refrain { rule: number, why })
+            }
+            None => Some(self.act(number, rule, event, held_back, now)),
         }
-        let wanted = rule.count.max(1) as usize;
-        tally.times.push_back(event.time_ns);
-        while tally.times.len() > wanted {
-            tally.times.pop_front();
+    }
+
+    /// Judges once more what was refused in a boot in which the guest was left alone after all.
+    pub fn judge_again(
+        &mut self,
+        rules: &[Rule],
+        boot: &Boot,
+        current: Option<&Boot>,
+        ending: bool,
+        now: i128,
+    ) -> Vec<(Event, Verdict)> {
+        let ending = ending || self.is_ending(boot, now);
+        let mut verdicts = Vec::new();
+        for (number, event) in self.refused.take(boot) {
+            let rule = &rules[number];
+            let refusal = self.refusal(rule, &event, current, ending);
+            if refusal == Some(Refrain::FailedBefore) {
+                self.refused.note(number, &event);
+                continue;
+            }
+            let tally = self.tallies.entry((number, boot.clone())).or_default();
+            let held_back = std::mem::take(&mut tally.held_back);
+            tally.until = Some(now + rule.hold.as_nanos() as i128);
+            let verdict = match refusal {
+                Some(why) => Verdict::Refrain { rule: number, why },
+                None => self.act(number, rule, &event, held_back, now),
+            };
+            verdicts.push((event, verdict));
         }
-        let (first, last) = (*tally.times.front()?, *tally.times.back()?);
-        let window = rule.within.as_nanos() as i128;
-        if tally.times.len() < wanted || (last - first).abs() > window {
-            return None;
-        }
-        tally.times.clear();
-        // What is held back is the same whether anything is done or not.
-        tally.until = Some(now + rule.hold.as_nanos() as i128);
-        let held_back = std::mem::take(&mut tally.held_back);
-        let refrain = |why| Some(Verdict::Refrain { rule: number, why });
+        verdicts
+    }
+
+    fn is_ending(&self, boot: &Boot, now: i128) -> bool {
+        self.ending.get(boot).is_some_and(|until| now < *until)
+    }
+
+    /// Why nothing is done about what a rule has found, if so.
+    fn refusal(
+        &self,
+        rule: &Rule,
+        event: &Event,
+        current: Option<&Boot>,
+        ending: bool,
+    ) -> Option<Refrain> {
         if current.is_some_and(|current| *current != event.boot) {
-            return refrain(Refrain::EarlierBoot);
+            return Some(Refrain::EarlierBoot);
         }
         if rule.unless_ending && ending {
-            return refrain(Refrain::Ending);
+            return Some(Refrain::Ending);
         }
-        let before = self.failed.get(&event.boot).copied();
+        let before = self.failed.get(&event.boot);
         // A guest that was failed for an oops may panic only then, and would not stop.
-        if rule.is_deadly() && before.is_some_and(|destroyed| destroyed || !rule.destroy) {
-            return refrain(Refrain::FailedBefore);
-        }
+        let is_done = before.is_some_and(|destroyed| *destroyed || !rule.destroy);
+        (rule.is_deadly() && is_done).then_some(Refrain::FailedBefore)
+    }
+
+    /// Something is to be done, now or when the limit allows it.
+    fn act(
+        &mut self,
+        number: usize,
+        rule: &Rule,
+        event: &Event,
+        held_back: u64,
+        now: i128,
+    ) -> Verdict {
+        let failed = rule.is_deadly() && self.failed.contains_key(&event.boot);
         if rule.is_deadly() {
             self.note_failed(event.boot.clone(), rule.destroy);
         }
-        let failed = rule.is_deadly() && before.is_some();
         // Saying something is free, and so is setting something on the node: of a storage that
         // fails, all guests have something to say, and the node itself last.
         if rule.is_limited() && !self.admit(&event.boot.guest, now) {
             if !self.put_off.insert((number, event.boot.clone())) {
-                return refrain(Refrain::Limit);
+                let why = Refrain::Limit;
+                return Verdict::Refrain { rule: number, why };
             }
-            return Some(Verdict::PutOff {
+            return Verdict::PutOff {
                 rule: number,
                 held_back,
                 failed,
-            });
+            };
         }
-        Some(Verdict::Act {
+        Verdict::Act {
             rule: number,
             held_back,
             failed,
-        })
+        }
     }
 }
 
@@ -579,6 +710,114 @@ mod tests {
         assert_eq!(again(&mut judge), 0);
         judge.forget("a");
         assert_eq!(again(&mut judge), 1);
+    }
+
+    #[test]
+    fn what_was_refused_is_judged_once_more_if_the_guest_was_left_alone() {
+        let text = |name: &str, more: &str| {
+            let text =
+                format!("name = \"r\"\nprobe = \"p\"\nevent = \"{name}\"\nhold = \"1h\"\n{more}");
+            toml_edit::de::from_str(&text).unwrap()
+        };
+        let rules: Vec<Rule> = vec![
+            text("hung", "destroy = true"),
+            text("oops", "fail = true\ncount = 2"),
+            text("panic", "destroy = true"),
+            text("exit", "fail = true\nunless_ending = true"),
+        ];
+        let of = |name: &str, at| {
+            let mut event = event("a", "1", at);
+            (event.probe, event.name) = ("p".into(), name.into());
+            event
+        };
+        let boot = of("", 0).boot;
+        let mut judge = Judge::new(LIMIT);
+        let step =
+            |judge: &mut Judge, name: &str, at| judge.judge(&rules, &of(name, at), None, false, at);
+        let refused = |rule| {
+            let why = Refrain::FailedBefore;
+            [Verdict::Refrain { rule, why }]
+        };
+        let again = |judge: &mut Judge| judge.judge_again(&rules, &boot, Some(&boot), false, 9);
+        assert_eq!(acts(&step(&mut judge, "hung", 0)), 1);
+        assert_eq!(step(&mut judge, "oops", 1), []);
+        assert_eq!(step(&mut judge, "oops", 2), refused(1));
+        assert_eq!(step(&mut judge, "oops", 3), []);
+        assert_eq!(step(&mut judge, "panic", 4), refused(2));
+        // The first of each rule is kept, as long as it takes.
+        judge.refused.note(1, &of("oops", 5));
+        assert_eq!(again(&mut judge), []);
+        judge.spared(0, &boot, false);
+        let act = |rule, held_back, failed| Verdict::Act {
+            rule,
+            held_back,
+            failed,
+        };
+        let both = [
+            (of("oops", 2), act(1, 1, false)),
+            (of("panic", 4), act(2, 0, true)),
+        ];
+        assert_eq!(again(&mut judge), both);
+        // It counts from now on, and is over.
+        assert_eq!(step(&mut judge, "oops", 10), []);
+        assert_eq!(again(&mut judge), []);
+        // It has begun to shut down meanwhile.
+        assert_eq!(step(&mut judge, "exit", 10), refused(3));
+        judge.spared(2, &boot, false);
+        judge.note_ending(boot.clone(), 10);
+        let (rule, why) = (3, Refrain::Ending);
+        let ending = [(of("exit", 10), Verdict::Refrain { rule, why })];
+        assert_eq!(again(&mut judge), ending);
+        // What is found then is refused again, and gone with the boot.
+        judge.spared(0, &boot, true);
+        judge.note_failed(boot.clone(), true);
+        assert_eq!(step(&mut judge, "hung", 11), refused(0));
+        assert_eq!(judge.refused.boots(), [boot.clone()]);
+        judge.booted(&event("a", "2", 0).boot);
+        assert_eq!(judge.refused.boots(), []);
+    }
+
+    #[test]
+    fn what_was_read_too_late_counts_for_nothing_else() {
+        let rules = rules("count = 2\nfail = true\nending = true\nhold = \"1h\"");
+        let mut judge = Judge::new(LIMIT);
+        let of = event("a", "1", 0);
+        let why = Refrain::TooOld;
+        assert_eq!(judge.judge_stale(&rules, &of, why, 0), []);
+        assert_eq!(judge.judge(&rules, &of, None, false, 0), []);
+        let refrain = [Verdict::Refrain { rule: 0, why }];
+        assert_eq!(judge.judge_stale(&rules, &of, why, 0), refrain);
+        // A burst of them is one line.
+        for _ in 0..100 {
+            assert_eq!(judge.judge_stale(&rules, &of, why, 0), []);
+        }
+        assert_eq!(acts(&judge.judge(&rules, &of, None, false, 0)), 1);
+        judge.forget("a");
+        assert!(judge.stale.is_empty());
+        judge.judge_stale(&rules, &of, why, 0);
+        assert!(judge.ending.is_empty());
+    }
+
+    #[test]
+    fn what_is_told_already_is_not_judged() {
+        let text =
+            "name = \"r\"\nprobe = \"guest\"\nevent = \"failed\"\nending = true\nfail = true";
+        let rules: Vec<Rule> = vec![toml_edit::de::from_str(text).unwrap()];
+        let mut judge = Judge::new(LIMIT);
+        let mut failed = event("a", "1", 0);
+        (failed.probe, failed.name) = ("guest".into(), "failed".into());
+        failed.fields.insert("hangs".into(), 3.into());
+        judge.note_told(0, failed.boot.clone(), "failed", 3);
+        for _ in 0..100 {
+            assert_eq!(judge.judge(&rules, &failed, None, false, 0), []);
+        }
+        // Nothing of it counts.
+        assert!(judge.failed.is_empty() && judge.acted.is_empty() && judge.ending.is_empty());
+        judge.keep_told(|_, _, hangs| hangs == 3);
+        assert_eq!(judge.judge(&rules, &failed, None, false, 0), []);
+        judge.keep_told(|_, _, hangs| hangs != 3);
+        let again = judge.judge(&rules, &failed, None, false, 0);
+        assert_eq!(acts(&again), 1);
     }
 
     #[test]

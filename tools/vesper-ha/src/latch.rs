@@ -6,12 +6,14 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::event::Boot;
+use crate::journal::now_ns;
 
 /// End of the name of a mark.
 const MARK: &str = ".latch";
@@ -96,14 +98,20 @@ impl Latches {
         asked.map_err(|error| Error::File { path, error })
     }
 
-    /// Guests for which there is such word; it is gone then.
-    pub fn asked_to_forget(&self) -> Vec<String> {
+    /// Guests for which there is such word, and when it was left, in nanoseconds since 1970; it
+    /// is gone then.
+    pub fn asked_to_forget(&self) -> Vec<(String, i64)> {
         let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
         let guest = |entry: fs::DirEntry| {
             let path = entry.path();
             let name = path.file_name()?.to_str()?;
             let guest = name.strip_suffix(ASKED)?.strip_suffix('.')?.to_owned();
-            fs::remove_file(&path).ok().map(|()| guest)
+            let of = |meta: fs::Metadata| {
+                let seconds = meta.mtime().saturating_mul(1_000_000_000);
+                seconds.saturating_add(meta.mtime_nsec())
+            };
+            let at_ns = entry.metadata().map_or_else(|_| now_ns(), of);
+            fs::remove_file(&path).ok().map(|()| (guest, at_ns))
         };
         entries.filter_map(guest).collect()
     }
@@ -124,6 +132,8 @@ impl Latches {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn holds_until_the_next_boot() {
@@ -168,7 +178,12 @@ mod tests {
         let latches = Latches::new(&dir.path().join("new"));
         assert!(latches.asked_to_forget().is_empty());
         latches.ask_to_forget("web.1").unwrap();
-        assert_eq!(latches.asked_to_forget(), ["web.1"]);
+        // It is found later than it was left.
+        let word = File::open(dir.path().join("new/web.1.clear")).unwrap();
+        let left = Duration::new(1_700_000_000, 1_000_000);
+        word.set_modified(SystemTime::UNIX_EPOCH + left).unwrap();
+        let at_ns = left.as_nanos() as i64;
+        assert_eq!(latches.asked_to_forget(), [("web.1".to_owned(), at_ns)]);
         assert!(latches.asked_to_forget().is_empty());
     }
 }

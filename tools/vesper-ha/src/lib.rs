@@ -34,9 +34,11 @@ pub mod latch;
 pub mod lock;
 pub mod losses;
 pub mod notes;
+pub mod refused;
 pub mod resident;
 pub mod rule;
 pub mod run;
+pub mod stale;
 pub mod standing;
 
 use cli::{Cli, Command};

@@ -3,8 +3,9 @@
 //! `vesper-ha run`: waits for events, and has them judged.
 //!
 //! Everything waits in one poll(): the control device tells of guests, inotify of
-//! modules and files and of what operators clear, the relay files of records. Time
-//! only ends what was set for a time, or begins what was put off.
+//! modules and files and of what operators clear, the relay files of records, and who acts
+//! of guests that are left alone. Time only ends what was set for a time, or begins what was
+//! put off.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::SigSet;
 use vesper_cli::cat::Feed;
@@ -51,7 +53,10 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     resident::stay();
     let latches = Latches::new(&places.latches);
     let journal = Journal::open(&places.state)?;
-    let actor = Actor::new(config, journal, device, latches, args.dry_run);
+    let mut actor = Actor::new(config, journal, device, latches, args.dry_run);
+    let flags = EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC;
+    let woken = EventFd::from_flags(flags).map_err(failed("waiting for actions"))?;
+    actor.woken = Some(woken);
     let mut court = Court::new(Arc::new(actor), &past);
     log(&format!(
         "{} rules from {}",
@@ -101,6 +106,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         };
         let fds = std::iter::once(control.as_fd());
         let fds = fds.chain(feed.fds()).chain(words.iter().map(AsFd::as_fd));
+        let fds = fds.chain(actor.woken.iter().map(AsFd::as_fd));
         match wait(fds, pause, open)? {
             Woken::NoPoll => return Err(vesper_cli::error::Error::NoPoll.into()),
             Woken::Guests => pace.keep(),

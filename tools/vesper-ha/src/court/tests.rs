@@ -15,6 +15,7 @@ use zerocopy::FromZeros;
 
 use crate::attributes::Attributes;
 use crate::config::Config;
+use crate::event::Boot;
 use crate::journal::Journal;
 use crate::latch::Latches;
 use crate::rule::HEALTH;
@@ -142,7 +143,7 @@ fn record(name: &str) -> Event {
         boot: Boot::of(&ready),
         probe: "process".into(),
         name: name.into(),
-        time_ns: 0,
+        time_ns: now_ns().into(),
         fields: Map::new(),
     }
 }
@@ -393,6 +394,234 @@ fn an_operator_clears_a_guest() {
     court.event(record("exit"));
     place.wait_for(3);
     assert_eq!(place.done(), 3);
+}
+
+/// A record of so many seconds ago.
+fn old_record(name: &str, seconds: i64) -> Event {
+    let mut event = record(name);
+    event.time_ns -= i128::from(seconds) * 1_000_000_000;
+    event
+}
+
+#[test]
+fn what_is_long_ago_is_only_told() {
+    let rules = RULES.to_owned()
+        + "[[rule]]\nname = \"sick\"\nprobe = \"process\"\nevent = \"fork\"\nhealth = \"red\"\nhold = \"1h\"\nending = true\n";
+    let rules = rules.replace("\"none\"", "\"pacemaker\"\npatience = \"0s\"");
+    let place = Place::new();
+    let guest = domain(READY, ALIVE, 0);
+    // It is there when the daemon begins, and none of its records has been read.
+    let begin = || place.begin_behind(&rules, false, &[guest]);
+    let why = || {
+        let found = place.found().into_iter();
+        found
+            .filter_map(|found| found.refrained)
+            .collect::<Vec<_>>()
+    };
+    let mut court = begin();
+    court.event(old_record("fork", 86_400));
+    court.event(old_record("exit", 601));
+    assert_eq!(why(), [Refrain::TooOld.text(); 2]);
+    assert_eq!(court.standing.value(HEALTH), None);
+    assert_eq!(place.latches().get("web1").unwrap(), None);
+    drop(court);
+    // Nothing is done by the next one either, and nothing new is held back.
+    let mut court = begin();
+    assert_eq!(court.standing.value(HEALTH), None);
+    court.event(old_record("exit", 60));
+    assert!(place.latches().get("web1").unwrap().is_some());
+    court.event(record("fork"));
+    assert_eq!(court.standing.value(HEALTH), Some("red"));
+    assert_eq!(why().len(), 2);
+}
+
+#[test]
+fn what_was_before_a_guest_was_cleared_is_only_told() {
+    let place = Place::new();
+    let guest = domain(READY, ALIVE, 0);
+    let begin = || place.begin_behind(RULES, false, &[guest]);
+    // The daemon does not run; what was left as a word then is found later.
+    drop(begin());
+    place.latches().ask_to_forget("web1").unwrap();
+    let word = place.path().join("latches/web1.clear");
+    let left = std::time::SystemTime::now() - Duration::from_secs(100);
+    let word = fs::File::options().write(true).open(word).unwrap();
+    word.set_modified(left).unwrap();
+    let mut court = begin();
+    court.event(old_record("exit", 110));
+    assert_eq!(
+        place.found()[0].refrained.as_deref(),
+        Some(Refrain::Cleared.text())
+    );
+    assert_eq!(place.latches().get("web1").unwrap(), None);
+    drop(court);
+    // The one after that knows it, too.
+    let mut court = begin();
+    court.event(old_record("exit", 109));
+    assert_eq!(
+        place.found()[1].refrained.as_deref(),
+        Some(Refrain::Cleared.text())
+    );
+    court.event(old_record("exit", 90));
+    assert_eq!(place.found()[2].refrained, None);
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+}
+
+#[test]
+fn a_guest_whose_clock_is_behind_is_believed_when_all_before_was_read() {
+    let place = Place::new();
+    let mut court = place.begin_behind(RULES, false, &[domain(READY, ALIVE, 0)]);
+    court.hear_of_hangs(&BTreeSet::from(["web1".to_owned()]));
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[0].refrained.is_some());
+    court.hear_of_hangs(&BTreeSet::new());
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[1].refrained.is_none());
+    place.latches().ask_to_forget("web1").unwrap();
+    court.forget_those_asked_for();
+    court.hear_of_hangs(&BTreeSet::new());
+    court.event(old_record("exit", 3600));
+    assert!(place.found()[2].refrained.is_none());
+    place.wait_for(2);
+}
+
+#[test]
+fn a_second_failure_of_the_same_boot_is_not_taken_for_the_first() {
+    let rules = |hold: &str| {
+        let rule = |event: &str| {
+            format!("[[rule]]\nname = \"{event}\"\nprobe = \"guest\"\nevent = \"{event}\"\nhold = \"{hold}\"\n")
+        };
+        let deadly = "destroy = true\n";
+        format!(
+            "[cluster]\nmanager = \"none\"\n{}{deadly}{}",
+            rule("failed"),
+            rule("stuck")
+        )
+    };
+    let mut failed = domain(READY, bindings::VESPER_BEAT_STUCK, 0);
+    failed.run_state = bindings::VESPER_RUN_FAILED;
+    let refrained = |place: &Place| {
+        let found = place.found().into_iter();
+        found
+            .map(|found| (found.event, found.refrained.is_some()))
+            .collect::<Vec<_>>()
+    };
+    let [first, second] = ["failed", "stuck"].map(|event| (event.to_owned(), false));
+    for (hold, spared) in [("1h", false), ("1h", true), ("0s", false)] {
+        let place = Place::new();
+        drop(place.begin_with(&rules(hold), false, &[failed]));
+        place.wait_for(1);
+        assert_eq!(refrained(&place), [first.clone(), second.clone()]);
+        let journal = Journal::open(place.path()).unwrap();
+        if spared {
+            let lines = [1, 2].map(|id| Line::Spared { id, at_ns: 0 });
+            lines.iter().for_each(|line| journal.write(line));
+        }
+        // The guest went on, and is where it was, or still is: nobody knows.
+        drop(place.begin_with(&rules(hold), false, &[failed]));
+        let all = refrained(&place);
+        let again = match (hold, spared) {
+            ("1h", false) => vec![],
+            ("1h", true) => vec![first.clone(), second.clone()],
+            // It was failed, and that counts.
+            _ => vec![("failed".to_owned(), true), second.clone()],
+        };
+        assert_eq!(all[2..], again, "{hold} {spared}");
+    }
+}
+
+#[test]
+fn what_is_found_in_a_guest_that_is_spared_later_is_judged_again() {
+    use nix::sys::eventfd::{EfdFlags, EventFd};
+    for heard in [true, false] {
+        let place = Place::new();
+        let ready = domain(READY, ALIVE, 0);
+        let mut court = place.begin(false, &[ready]);
+        let actor = Arc::get_mut(&mut court.actor).unwrap();
+        actor.woken = EventFd::from_flags(EfdFlags::EFD_NONBLOCK).ok();
+        let news = court.look(&[domain(READY, HUNG, 1)]);
+        court.hear(news);
+        court.hear_of_hangs(&BTreeSet::new());
+        place.wait_for(1);
+        for _ in 0..2 {
+            court.event(record("exit"));
+        }
+        let refrained = || {
+            let found = place.found().into_iter();
+            found
+                .map(|found| (found.rule, found.refrained.is_some()))
+                .collect::<Vec<_>>()
+        };
+        let wanted = |rules: &[(&str, bool)]| {
+            let rules = rules.iter();
+            rules
+                .map(|(rule, refrained)| ((*rule).to_owned(), *refrained))
+                .collect::<Vec<_>>()
+        };
+        let before = [("hung", false), ("killed", true), ("killed", true)];
+        assert_eq!(refrained(), wanted(&before));
+        // As if it had found that the guest beats again.
+        court.see_to_what_is_due();
+        assert!(court.actor.woken.as_ref().unwrap().read().is_err());
+        let found = place.found().remove(0);
+        court.actor.spare(&Act {
+            id: found.id,
+            rule: 0,
+            vmm_pid: found.vmm_pid,
+            failed: found.failed,
+            event: event_of(found),
+            done: BTreeSet::new(),
+        });
+        assert_eq!(place.latches().get("web1").unwrap(), None);
+        // It is told, and no event is needed for it.
+        assert!(court.actor.woken.as_ref().unwrap().read().is_ok());
+        match heard {
+            true => court.see_to_what_is_due(),
+            false => {
+                drop(court);
+                court = place.begin(false, &[ready]);
+            }
+        }
+        let after = [before[0], before[1], before[2], ("killed", false)];
+        assert_eq!(refrained(), wanted(&after), "{heard}");
+        assert_eq!(place.found()[3].time_ns, place.found()[1].time_ns);
+        assert_eq!(place.latches().get("web1").unwrap().unwrap().rule, "killed");
+        place.wait_for(2);
+        assert_eq!(place.done(), 2);
+        // Once.
+        court.see_to_what_is_due();
+        drop(court);
+        let mut court = place.begin(false, &[ready]);
+        court.see_to_what_is_due();
+        assert_eq!(refrained(), wanted(&after), "{heard}");
+    }
+}
+
+#[test]
+fn a_mark_that_was_set_while_an_operator_cleared_goes_too() {
+    let rules = format!(
+        "{RULES}[[rule]]\nname = \"fork\"\nprobe = \"process\"\nevent = \"fork\"\ndestroy = true\n"
+    );
+    let place = Place::new();
+    let begin = || place.begin_with(&rules, false, &[domain(READY, ALIVE, 0)]);
+    let mark = || place.latches().get("web1").unwrap().map(|latch| latch.rule);
+    // As `vesper-ha clear` does it, and an event in between.
+    let mut court = begin();
+    place.latches().clear("web1").unwrap();
+    court.event(record("fork"));
+    assert_eq!(mark(), Some("fork".into()));
+    place.latches().ask_to_forget("web1").unwrap();
+    court.forget_those_asked_for();
+    assert_eq!(mark(), None);
+    // What comes then counts.
+    court.event(record("exit"));
+    assert_eq!(mark(), Some("killed".into()));
+    // The daemon ended before it had seen the word.
+    place.latches().ask_to_forget("web1").unwrap();
+    drop(court);
+    drop(begin());
+    assert_eq!(mark(), None);
 }
 
 /// Waits until what was set for a time is taken back, and the cluster has confirmed it.
@@ -735,7 +964,7 @@ fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
             boot: Boot::of(&guest),
             probe: "panic".into(),
             name: name.into(),
-            time_ns: 0,
+            time_ns: now_ns().into(),
             fields: Map::new(),
         });
     }
