@@ -98,7 +98,7 @@ second=$(boot_id)
 kill_service ha2
 said() { grep -q "$1" "$VESPER_WORK/log"; }
 wait_for 30 "the finding" said 'killed: ha2/process: exit'
-expect_status 1 vesper-ha monitor ha2
+expect_status 9 vesper-ha monitor ha2
 # A daemon that dies meanwhile takes up what it had begun.
 kill -9 "$HA"
 wait "$HA"
