@@ -186,7 +186,7 @@ pub fn plain(value: &Json) -> Option<String> {
 }
 
 /// The name that a guest or module had before something new took it.
-fn base(name: &str) -> String {
+pub(crate) fn base(name: &str) -> String {
     name.split('@').next().unwrap_or(name).to_owned()
 }
 

@@ -7,11 +7,16 @@ use std::collections::BTreeMap;
 use serde_json::json;
 use vesper_abi::bindings::{self, vesper_domain};
 
-use crate::event::{Boot, Event};
+use crate::event::{base, Boot, Event};
 
 /// What the host module last said.
 #[derive(Default)]
-pub struct Guests(BTreeMap<String, Seen>);
+pub struct Guests {
+    seen: BTreeMap<String, Seen>,
+    /// Boots of the dead that made room for new ones and that the host module still lists, and
+    /// their VMMs: what they had to say may not have been read yet.
+    former: BTreeMap<Boot, i32>,
+}
 
 /// One guest.
 struct Seen {
@@ -40,11 +45,15 @@ impl Guests {
     pub fn update(&mut self, domains: &[vesper_domain], now_ns: i128) -> News {
         let mut news = News::default();
         let mut found = BTreeMap::new();
+        let mut former = BTreeMap::new();
         for domain in domains {
-            let Some(name) = own_name(&Boot::of(domain)) else {
+            let mut boot = Boot::of(domain);
+            let Some(name) = own_name(&boot) else {
+                boot.guest = base(&boot.guest);
+                former.insert(boot, domain.vmm_pid);
                 continue;
             };
-            let before = self.0.get(&name);
+            let before = self.seen.get(&name);
             let same = before.filter(|before| before.domain.vmm_pid == domain.vmm_pid);
             let was = before.map_or(0, |before| before.domain.state);
             let fresh = before.is_none_or(|before| before.domain.boot_id != domain.boot_id);
@@ -92,7 +101,7 @@ impl Guests {
             }
             found.insert(name, now);
         }
-        for (name, before) in &self.0 {
+        for (name, before) in &self.seen {
             let dead = before.domain.state == bindings::VESPER_DOMAIN_DEAD;
             let same = |now: &&Seen| now.domain.vmm_pid == before.domain.vmm_pid;
             if !dead && found.get(name).filter(same).is_none() {
@@ -100,31 +109,33 @@ impl Guests {
                     .push(before.event("gone", &before.domain, now_ns));
             }
         }
-        self.0 = found;
+        self.seen = found;
+        self.former = former;
         news
     }
 
     /// The process that runs this boot of a guest, or ran it last; 0 if that is not known.
     pub fn vmm_of(&self, boot: &Boot) -> i32 {
-        let Some(seen) = self.0.get(&boot.guest) else {
-            return 0;
-        };
-        match &seen.last {
-            _ if seen.boot == *boot => seen.domain.vmm_pid,
-            Some((last, vmm_pid)) if last == boot => *vmm_pid,
-            _ => 0,
-        }
+        let seen = self.seen.get(&boot.guest);
+        let last = seen.and_then(|seen| match &seen.last {
+            _ if seen.boot == *boot => Some(seen.domain.vmm_pid),
+            Some((last, vmm_pid)) if last == boot => Some(*vmm_pid),
+            _ => None,
+        });
+        // Of one whose driver never came nobody can say which it was.
+        let former = || self.former.get(boot).filter(|_| !boot.id.is_empty());
+        last.or_else(|| former().copied()).unwrap_or(0)
     }
 
     /// What a guest runs, if its driver is there.
     pub fn boot_of(&self, guest: &str) -> Option<Boot> {
-        let seen = self.0.get(guest)?;
+        let seen = self.seen.get(guest)?;
         seen.is_there().then(|| seen.boot.clone())
     }
 
     /// Whether that boot is over, or all but over, and not by accident.
     pub fn is_ending(&self, boot: &Boot) -> bool {
-        let seen = self.0.get(&boot.guest).filter(|seen| seen.boot == *boot);
+        let seen = self.seen.get(&boot.guest).filter(|seen| seen.boot == *boot);
         seen.is_some_and(Seen::is_orderly)
     }
 }
@@ -274,6 +285,46 @@ mod tests {
         assert_eq!(vmm_of(&guests, 4), 3);
         assert_eq!(vmm_of(&guests, 5), 4);
         assert_eq!(vmm_of(&guests, 3), 0);
+    }
+
+    #[test]
+    fn the_dead_that_made_room_are_known_by_their_boots() {
+        use bindings::*;
+        let former = |name: &str, pid, boot| {
+            let name = vesper_abi::name::label_field(name).unwrap();
+            let dead = domain(VESPER_DOMAIN_DEAD, pid, boot);
+            vesper_domain { name, ..dead }
+        };
+        let boot = |boot| Boot::of(&domain(VESPER_DOMAIN_READY, 0, boot));
+        // The daemon begins while the next one boots.
+        let booting = domain(VESPER_DOMAIN_ATTACHED, 9, 0);
+        let mut guests = Guests::default();
+        let news = guests.update(&[former("web1@1", 8, 1), booting], 0);
+        assert!(news.events.is_empty());
+        assert_eq!(guests.vmm_of(&boot(1)), 8);
+        assert_eq!(guests.vmm_of(&boot(2)), 0);
+        assert_eq!(guests.vmm_of(&boot(0)), 9);
+        // Two generations have gone by.
+        let dead = [
+            former("web1@1", 8, 1),
+            former("web1@2", 9, 2),
+            former("web1@3", 10, 0),
+        ];
+        guests.update(
+            &[
+                dead[0],
+                dead[1],
+                dead[2],
+                domain(VESPER_DOMAIN_READY, 11, 3),
+            ],
+            0,
+        );
+        assert_eq!([1, 2, 3].map(|n| guests.vmm_of(&boot(n))), [8, 9, 11]);
+        assert_eq!(guests.vmm_of(&boot(0)), 9);
+        // No more than the host module lists.
+        let ready = domain(VESPER_DOMAIN_READY, 11, 3);
+        guests.update(&[ready], 0);
+        assert_eq!([1, 2, 3].map(|n| guests.vmm_of(&boot(n))), [0, 0, 11]);
     }
 
     #[test]
