@@ -2,7 +2,7 @@
 
 //! The guests of this host: what they run, and that they come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 use vesper_abi::bindings::{self, vesper_domain};
@@ -16,7 +16,12 @@ pub struct Guests {
     /// Boots of the dead that made room for new ones and that the host module still lists, and
     /// their VMMs: what they had to say may not have been read yet.
     former: BTreeMap<Boot, i32>,
+    /// The last boots of guests that are not listed any more, each guest once.
+    gone: VecDeque<(Boot, i32)>,
 }
+
+/// So many guests that are gone are known: what they said last may still be on its way.
+const GONE: usize = 256;
 
 /// One guest.
 struct Seen {
@@ -109,13 +114,33 @@ impl Guests {
                     .push(before.event("gone", &before.domain, now_ns));
             }
         }
-        self.seen = found;
+        for (name, seen) in std::mem::replace(&mut self.seen, found) {
+            if !self.seen.contains_key(&name) {
+                self.gone.retain(|(boot, _)| boot.guest != name);
+                self.gone.push_back((seen.boot, seen.domain.vmm_pid));
+            }
+        }
+        let over = self.gone.len().saturating_sub(GONE);
+        self.gone.drain(..over);
         self.former = former;
         news
     }
 
     /// The process that runs this boot of a guest, or ran it last; 0 if that is not known.
     pub fn vmm_of(&self, boot: &Boot) -> i32 {
+        self.named(boot).unwrap_or(0)
+    }
+
+    /// The boot that a record says it is of, if the host module has named it for that guest.
+    pub fn believed(&self, boot: Boot) -> Boot {
+        match !boot.id.is_empty() && self.named(&boot).is_some() {
+            true => boot,
+            false => Boot::unknown(&boot.guest),
+        }
+    }
+
+    /// The VMM of a boot, if the host module has named it.
+    fn named(&self, boot: &Boot) -> Option<i32> {
         let seen = self.seen.get(&boot.guest);
         let last = seen.and_then(|seen| match &seen.last {
             _ if seen.boot == *boot => Some(seen.domain.vmm_pid),
@@ -123,8 +148,12 @@ impl Guests {
             _ => None,
         });
         // Of one whose driver never came nobody can say which it was.
-        let former = || self.former.get(boot).filter(|_| !boot.id.is_empty());
-        last.or_else(|| former().copied()).unwrap_or(0)
+        let former = || {
+            let gone = || self.gone.iter().find(|(gone, _)| gone == boot);
+            let listed = self.former.get(boot);
+            listed.or_else(|| gone().map(|(_, vmm_pid)| vmm_pid))
+        };
+        last.or_else(|| former().filter(|_| !boot.id.is_empty()).copied())
     }
 
     /// What a guest runs, if its driver is there.
@@ -284,7 +313,8 @@ mod tests {
         // A record of the one before may come late.
         assert_eq!(vmm_of(&guests, 4), 3);
         assert_eq!(vmm_of(&guests, 5), 4);
-        assert_eq!(vmm_of(&guests, 3), 0);
+        assert_eq!(vmm_of(&guests, 3), 2);
+        assert_eq!(vmm_of(&guests, 6), 0);
     }
 
     #[test]
@@ -325,6 +355,44 @@ mod tests {
         let ready = domain(VESPER_DOMAIN_READY, 11, 3);
         guests.update(&[ready], 0);
         assert_eq!([1, 2, 3].map(|n| guests.vmm_of(&boot(n))), [0, 0, 11]);
+    }
+
+    #[test]
+    fn only_what_the_host_module_has_named_is_believed() {
+        let ready = |pid, boot| domain(bindings::VESPER_DOMAIN_READY, pid, boot);
+        let mut guests = Guests::default();
+        let is_believed = |guests: &Guests, boot| {
+            let boot = Boot::of(&ready(0, boot));
+            guests.believed(boot.clone()) == boot
+        };
+        assert!(!is_believed(&guests, 1));
+        guests.update(&[ready(1, 1)], 0);
+        guests.update(&[ready(1, 2)], 0);
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| is_believed(&guests, n)),
+            [false, true, true, false]
+        );
+        assert!(guests.believed(Boot::of(&ready(0, 3))).is_unknown());
+        // One that is gone may have said something yet; others that go do not hide that, and
+        // are not remembered without end.
+        guests.update(&[], 0);
+        assert!(is_believed(&guests, 2));
+        for n in 0..2 * GONE {
+            let name = format!("vm{n}");
+            let name = vesper_abi::name::label_field(&name).unwrap();
+            guests.update(
+                &[vesper_domain {
+                    name,
+                    ..ready(2, 9)
+                }],
+                0,
+            );
+        }
+        guests.update(&[], 0);
+        assert_eq!(guests.gone.len(), GONE);
+        // Its next boot, whose driver is not there yet, is not what a record names by no id.
+        guests.update(&[domain(bindings::VESPER_DOMAIN_ATTACHED, 3, 0)], 0);
+        assert!(!is_believed(&guests, 0));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub enum Refrain {
     Limit,
     /// What happened was in an earlier boot.
     EarlierBoot,
+    /// The record says that it is of a boot that the host module has not named.
+    UnknownBoot,
     /// The guest is shutting down.
     Ending,
 }
@@ -63,6 +65,7 @@ impl Refrain {
             Self::FailedBefore => "the guest was failed in this boot already",
             Self::Limit => "the limit on actions is reached",
             Self::EarlierBoot => "the guest has booted since",
+            Self::UnknownBoot => "the boot that the record names is not known to the host",
             Self::Ending => "the guest is shutting down or rebooting",
         }
     }
@@ -274,6 +277,9 @@ impl Judge {
         tally.until = Some(now + rule.hold.as_nanos() as i128);
         let held_back = std::mem::take(&mut tally.held_back);
         let refrain = |why| Some(Verdict::Refrain { rule: number, why });
+        if event.boot.is_unknown() {
+            return refrain(Refrain::UnknownBoot);
+        }
         if current.is_some_and(|current| *current != event.boot) {
             return refrain(Refrain::EarlierBoot);
         }
