@@ -219,7 +219,7 @@ mark() { # TEXT
 boot=$(vesper domains --json | grep '"domain":"ha1"' | grep -o '"boot_id":"[^"]*"')
 expect_status 0 vesper-ha monitor ha1
 mark "{$boot,\"rule\":\"made up\",\"cause\":\"for the monitor\",\"time_ns\":0}"
-expect_status 1 vesper-ha monitor ha1
+expect_status 9 vesper-ha monitor ha1
 expect_match "the mark" "$(OCF_RESOURCE_INSTANCE=ha1 vesper-ha monitor 2>&1)" 'made up: for the monitor'
 expect_status 0 env VESPER_DEVICE=/dev/none vesper-ha monitor ha1
 expect_match "no device" "$OUTPUT" 'cannot be found out'

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# time-limit: 540
+# time-limit: 600
 # kernel-log: ha2 * Kernel panic|Call Trace
 # vesper-ha with a Pacemaker: a guest that panics is failed and started again, once,
 # also when the cluster was away; a lost report is found by the next monitor; what does
-# not run here is left alone.
+# not run here or is in maintenance is left alone.
 . lib/vesper.sh
 . lib/groups.sh
 . lib/cluster.sh
@@ -98,14 +98,18 @@ second=$(boot_id)
 kill_service ha2
 said() { grep -q "$1" "$VESPER_WORK/log"; }
 wait_for 30 "the finding" said 'killed: ha2/process: exit'
-expect_status 1 vesper-ha monitor ha2
+expect_status 9 vesper-ha monitor ha2
 # A daemon that dies meanwhile takes up what it had begun.
 kill -9 "$HA"
 wait "$HA"
 begin
 wait_for 30 "the second attempt" said 'begun before, done again'
+# What is in maintenance is left alone, so that is over before the third one asks.
+kill -9 "$HA"
+wait "$HA"
 pacemaker_start
 crm_attribute --name maintenance-mode --delete
+begin
 wait_for 120 "the guest's next boot" booted_again "$second"
 wait_for 30 "the attribute" said 'trouble-ha2=1 on node1'
 wait_for 120 "the attribute's end" said 'trouble-ha2 taken back on node1'
@@ -134,9 +138,23 @@ wait_for 120 "the guest's next boot" booted_again "$third"
 kill -TERM "$HA"
 wait "$HA"
 
-# A guest that the cluster does not run is none of our business.
+# In maintenance an operator may restart what runs in the guest: that is left alone, also
+# afterwards.
 begin
 wait_for 60 "the probes" probes_there
+crm_resource --wait --timeout 120 || fail "the cluster does not come to rest"
+count=$(fail_count ha2)
+crm_attribute --name maintenance-mode --update true || fail "maintenance"
+unmanaged() { crm_mon --one-shot --output-as=xml | grep -q 'maintenance-mode="true"'; }
+wait_for 30 "the cluster to let go" unmanaged
+kill_service ha2
+wait_for 60 "the refusal" said "fail FAILED: resource 'ha2' is unmanaged or in maintenance"
+no_mark() { [[ ! -e $VESPER_HA_LATCHES/ha2.latch ]]; }
+wait_for 20 "the mark to be taken away" no_mark
+crm_attribute --name maintenance-mode --delete
+expect_eq "failures" "$(fail_count ha2)" "$count"
+
+# A guest that the cluster does not run is none of our business.
 count=$(fail_count ha2)
 crm_resource --resource ha2 --ban --lifetime=PT1H || fail "ban"
 gone() { ! guest_running ha2; }

@@ -237,7 +237,7 @@ impl Actor {
                     before.set(true);
                     return Ok("was failed before".into());
                 }
-                let text = self.patiently(|pacemaker| {
+                let text = self.patiently(&over, |pacemaker| {
                     self.is_still_so(act, &over)?;
                     pacemaker.fail(resource, || self.is_still_so(act, &over))
                 })?;
@@ -270,8 +270,8 @@ impl Actor {
         self.journal.write(&Line::Done { id: act.id });
     }
 
-    /// Nothing was done to the guest, which is well again: neither the cluster's
-    /// monitor nor the next event is to find otherwise.
+    /// Nothing was done to the guest, which is well again or in an operator's hands: neither
+    /// the cluster's monitor nor the next event is to find otherwise.
     pub(crate) fn spare(&self, act: &Act) {
         let (boot, at_ns) = (&act.event.boot, now_ns());
         self.journal.write(&Line::Spared { id: act.id, at_ns });
@@ -295,9 +295,11 @@ impl Actor {
         let _ = self.woken.as_ref().map(|woken| woken.write(1));
     }
 
-    /// Asks the cluster until it has an answer.
+    /// Asks the cluster until it has an answer. If that is that it does not look after the
+    /// guest, there is nothing to be done any more, also later: this sets `over`.
     fn patiently(
         &self,
+        over: &Cell<bool>,
         ask: impl Fn(&Pacemaker) -> Result<String, Failure>,
     ) -> Result<String, String> {
         let pacemaker = Pacemaker {
@@ -308,6 +310,10 @@ impl Actor {
             match ask(&pacemaker) {
                 Ok(text) => return Ok(text),
                 Err(Failure::Final(text)) => return Err(text),
+                Err(Failure::HandsOff(text)) => {
+                    over.set(true);
+                    return Err(text);
+                }
                 Err(Failure::Again(text)) if began.elapsed() > self.config.cluster.patience => {
                     return Err(format!("{text}; given up"));
                 }
@@ -340,9 +346,9 @@ impl Actor {
     fn destroy(&self, act: &Act, resource: &str, over: &Cell<bool>) -> Result<String, String> {
         let event = &act.event;
         if self.config.cluster.manager == Manager::Pacemaker {
-            self.patiently(|pacemaker| {
+            self.patiently(over, |pacemaker| {
                 self.is_still_so(act, over)?;
-                pacemaker.may_end(resource).map(|()| String::new())
+                pacemaker.may_end(resource)
             })?;
         }
         let boot = &event.boot;
@@ -489,5 +495,45 @@ mod tests {
         // A record that is only called so.
         event.probe = "failed".into();
         assert!(!over(&event, bindings::VESPER_RUN_RUNNING));
+    }
+
+    #[test]
+    fn what_the_cluster_does_not_look_after_is_left_alone_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let actor = Actor::new(
+            Config::default(),
+            Journal::open(dir.path()).unwrap(),
+            &dir.path().join("no device"),
+            Latches::new(dir.path()),
+            false,
+        );
+        let over = Cell::new(false);
+        let another = |_: &Pacemaker| Err(Failure::Final("another node's".into()));
+        assert!(actor.patiently(&over, another).is_err());
+        assert!(!over.get());
+        let off = |_: &Pacemaker| Err(Failure::HandsOff("in maintenance".into()));
+        assert!(actor.patiently(&over, off).is_err());
+        assert!(over.get());
+        let domain = vesper_domain::new_zeroed();
+        let mut event = Event::of_guest("panicked", &domain, 0);
+        event.boot.guest = "web1".into();
+        let latch = Latch {
+            boot_id: String::new(),
+            rule: "killed".into(),
+            cause: "exit".into(),
+            time_ns: 0,
+        };
+        actor.latches.set("web1", &latch).unwrap();
+        let act = Act {
+            id: 1,
+            rule: 0,
+            event,
+            vmm_pid: 0,
+            failed: false,
+            done: BTreeSet::new(),
+        };
+        actor.spare(&act);
+        assert!(actor.latches.get("web1").unwrap().is_none());
+        assert_eq!(actor.spared().len(), 1);
     }
 }

@@ -172,7 +172,7 @@ impl Inner {
                 return;
             };
             let failed = done.is_err();
-            let (Ok(text) | Err(Failure::Again(text) | Failure::Final(text))) = done;
+            let text = done.unwrap_or_else(Failure::text);
             let is_new = slot.said != text;
             slot.said = text;
             if !failed {
@@ -221,7 +221,7 @@ impl Inner {
             let text = match (self.has)(name) {
                 Ok(true) => continue,
                 Ok(false) => format!("{name} is gone, as after a start of the cluster"),
-                Err(Failure::Again(text) | Failure::Final(text)) => text,
+                Err(failure) => failure.text(),
             };
             let mut slots = self.slots();
             let Some(slot) = slots.get_mut(name) else {

@@ -11,6 +11,7 @@ use vesper_cli::cli::{Generated, Json, ProbeDirs};
 /// judges it by rules, and tells the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Parser)]
 #[command(name = "vesper-ha", version, propagate_version = true)]
+#[command(after_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -33,6 +34,13 @@ pub struct Cli {
     #[arg(long, global = true, hide = true, env = "VESPER_DEBUGFS")]
     pub debugfs: Option<PathBuf>,
 }
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0    done
+  1    failed
+  2    wrong usage
+  9    monitor: the guest has failed";
 
 /// Files and directories.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
@@ -71,11 +79,11 @@ pub enum Command {
 
     /// Fail with a sentence if the guest has failed since it booted.
     ///
-    /// Meant as a monitor script of ocf:heartbeat:VirtualDomain, so that a report
-    /// which did not reach the cluster is found by its next monitor. Without a
-    /// guest, the one whose resource OCF_RESOURCE_INSTANCE names. Succeeds, with a
-    /// word to stderr, if the mark can't be read or nobody knows which boot the guest
-    /// is in.
+    /// Asked by vesper-ha-monitor, a monitor script of ocf:heartbeat:VirtualDomain, so
+    /// that a report which did not reach the cluster is found by its next monitor.
+    /// Without a guest, the one whose resource OCF_RESOURCE_INSTANCE names. Ends with 9
+    /// if the guest has failed. Succeeds, with a word to stderr, if the mark can't be
+    /// read or nobody knows which boot the guest is in.
     Monitor {
         /// The guest.
         guest: Option<String>,

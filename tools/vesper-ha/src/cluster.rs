@@ -29,8 +29,18 @@ const NO_SUCH: i32 = 105;
 pub enum Failure {
     /// It makes no sense to ask again.
     Final(String),
+    /// The same, as the cluster does not look after the resource.
+    HandsOff(String),
     /// The cluster does not answer, or not yet.
     Again(String),
+}
+
+impl Failure {
+    /// A sentence.
+    pub fn text(self) -> String {
+        let (Self::Final(text) | Self::HandsOff(text) | Self::Again(text)) = self;
+        text
+    }
 }
 
 /// This node's cluster.
@@ -41,39 +51,13 @@ pub struct Pacemaker {
 }
 
 impl Pacemaker {
-    /// Fails a resource, if it runs here: failing one that runs elsewhere would end
-    /// a healthy guest. `check` is asked last.
+    /// Fails a resource, if this node may end it. `check` is asked last.
     pub fn fail(
         &self,
         resource: &str,
         check: impl Fn() -> Result<(), Failure>,
     ) -> Result<String, Failure> {
-        let node = self.node()?;
-        let found = ask(Command::new("crm_resource").args([
-            "--resource",
-            resource,
-            "--locate",
-            "--quiet",
-        ]))?;
-        if found.code == Some(NO_SUCH) {
-            return Err(Failure::Final(format!(
-                "the cluster has no resource '{resource}': name that of the guest in [guests.*]"
-            )));
-        }
-        if found.code != Some(0) {
-            return Err(Failure::Again(found.text()));
-        }
-        // A cluster that has just begun has not looked yet.
-        if found.out.trim().is_empty() {
-            return Err(Failure::Again(format!(
-                "resource '{resource}' runs nowhere"
-            )));
-        }
-        if !found.out.lines().any(|line| line.trim() == node) {
-            return Err(Failure::Final(format!(
-                "resource '{resource}' does not run on this node, {node}"
-            )));
-        }
+        let node = self.may_end(resource)?;
         check()?;
         let failed = ask(Command::new("crm_resource").args([
             "--fail",
@@ -88,10 +72,10 @@ impl Pacemaker {
         }
     }
 
-    /// Whether this node may end the guest that is a resource: it runs here, and the
-    /// cluster looks after it. Else nobody would start it again, or somebody would miss
-    /// it who has taken it out of the cluster's hands.
-    pub fn may_end(&self, resource: &str) -> Result<(), Failure> {
+    /// Whether this node, whose name it gives, may fail or end the guest that is a resource:
+    /// it runs here, and the cluster looks after it. Elsewhere it is healthy; and nobody would
+    /// start it again, or somebody would miss it who has taken it out of the cluster's hands.
+    pub fn may_end(&self, resource: &str) -> Result<String, Failure> {
         let node = self.node()?;
         let mut command = Command::new("crm_mon");
         command.args(["--one-shot", "--inactive", "--output-as=xml"]);
@@ -99,7 +83,7 @@ impl Pacemaker {
         if found.code != Some(0) {
             return Err(Failure::Again(found.text()));
         }
-        is_ours(&found.out, resource, &node)
+        is_ours(&found.out, resource, &node).map(|()| node)
     }
 
     /// Sets an attribute of this node until it or the node is gone, or deletes it.
@@ -155,7 +139,7 @@ fn is_ours(status: &str, resource: &str, node: &str) -> Result<(), Failure> {
         )));
     };
     if tag.contains(" managed=\"false\"") || tag.contains(" maintenance=\"true\"") {
-        return Err(Failure::Final(format!(
+        return Err(Failure::HandsOff(format!(
             "resource '{resource}' is unmanaged or in maintenance"
         )));
     }
@@ -340,12 +324,15 @@ mod tests {
         let ask = |resource| match is_ours(status, resource, "node1") {
             Ok(()) => "yes".to_owned(),
             Err(Failure::Final(text)) => text,
+            Err(Failure::HandsOff(text)) => format!("hands off: {text}"),
             Err(Failure::Again(text)) => format!("again: {text}"),
         };
         assert_eq!(ask("a"), "yes");
         assert!(ask("b").contains("does not run on this node"));
-        assert!(ask("c").contains("unmanaged"));
-        assert!(ask("d").contains("maintenance"));
+        for resource in ["c", "d"] {
+            let wanted = format!("hands off: resource '{resource}' is unmanaged or in maintenance");
+            assert_eq!(ask(resource), wanted);
+        }
         assert_eq!(ask("e"), "again: resource 'e' runs nowhere");
         assert!(ask("x").contains("no resource 'x'"));
     }

@@ -593,12 +593,15 @@ impl Court {
 
 impl cat::Judge for Court {
     fn item(&mut self, item: &Json) -> Option<u64> {
-        if let Some(event) = Event::of_record(item) {
+        if let Some(mut event) = Event::of_record(item) {
             self.records += 1;
+            // The host module was asked after the file that the record is in was found.
+            event.boot = self.guests.believed(event.boot);
             return self.event(event);
         }
-        if let (Some(loss), Some(whose)) = (Loss::of_item(item), Event::whose(item)) {
+        if let (Some(loss), Some((boot, probe))) = (Loss::of_item(item), Event::whose(item)) {
             self.lost += loss;
+            let whose = (self.guests.believed(boot), probe);
             if let Some(loss) = self.losses.add(&whose, loss, boot_ns()) {
                 self.tell_loss(whose, loss);
             }

@@ -11,6 +11,10 @@ use thiserror::Error;
 /// Shorthand.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How `vesper-ha monitor` ends if the guest has failed, and for no other reason: the monitor
+/// script goes by it.
+pub const LATCHED: u8 = 9;
+
 /// Why the program can't go on.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -78,6 +82,14 @@ impl Error {
             Self::Running { dry_run: true, .. } => Some("stop it first, or give this one another --state; beside the other it takes records away from it all the same".into()),
             Self::NoGuest => Some("name the guest, or use this as monitor script of ocf:heartbeat:VirtualDomain".into()),
             _ => None,
+        }
+    }
+
+    /// The exit status of the program.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Latched(_) => LATCHED,
+            _ => 1,
         }
     }
 }

@@ -30,6 +30,8 @@ pub const GUEST_FIELDS: [&str; 4] = ["run_state", "pid", "hangs", "orderly"];
 
 /// Characters of a boot id.
 const BOOT_ID: usize = 36;
+/// In the place of one, and none.
+const UNKNOWN: &str = "unknown";
 
 /// A boot of a guest: what is true of one is not true of the next.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,6 +43,20 @@ pub struct Boot {
 }
 
 impl Boot {
+    /// All boots of a guest that the host module has not named: of those a guest can make up
+    /// as many as it likes.
+    pub fn unknown(guest: &str) -> Self {
+        Self {
+            guest: guest.to_owned(),
+            id: UNKNOWN.into(),
+        }
+    }
+
+    /// Whether it is that.
+    pub fn is_unknown(&self) -> bool {
+        self.id == UNKNOWN
+    }
+
     /// What a guest runs now, or ran last.
     pub fn of(domain: &vesper_domain) -> Self {
         let id = match domain.boot_id {
@@ -186,7 +202,7 @@ pub fn plain(value: &Json) -> Option<String> {
 }
 
 /// The name that a guest or module had before something new took it.
-fn base(name: &str) -> String {
+pub(crate) fn base(name: &str) -> String {
     name.split('@').next().unwrap_or(name).to_owned()
 }
 

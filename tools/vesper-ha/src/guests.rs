@@ -2,16 +2,26 @@
 
 //! The guests of this host: what they run, and that they come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::json;
 use vesper_abi::bindings::{self, vesper_domain};
 
-use crate::event::{Boot, Event};
+use crate::event::{base, Boot, Event};
 
 /// What the host module last said.
 #[derive(Default)]
-pub struct Guests(BTreeMap<String, Seen>);
+pub struct Guests {
+    seen: BTreeMap<String, Seen>,
+    /// Boots of the dead that made room for new ones and that the host module still lists, and
+    /// their VMMs: what they had to say may not have been read yet.
+    former: BTreeMap<Boot, i32>,
+    /// The last boots of guests that are not listed any more, each guest once.
+    gone: VecDeque<(Boot, i32)>,
+}
+
+/// So many guests that are gone are known: what they said last may still be on its way.
+const GONE: usize = 256;
 
 /// One guest.
 struct Seen {
@@ -40,11 +50,15 @@ impl Guests {
     pub fn update(&mut self, domains: &[vesper_domain], now_ns: i128) -> News {
         let mut news = News::default();
         let mut found = BTreeMap::new();
+        let mut former = BTreeMap::new();
         for domain in domains {
-            let Some(name) = own_name(&Boot::of(domain)) else {
+            let mut boot = Boot::of(domain);
+            let Some(name) = own_name(&boot) else {
+                boot.guest = base(&boot.guest);
+                former.insert(boot, domain.vmm_pid);
                 continue;
             };
-            let before = self.0.get(&name);
+            let before = self.seen.get(&name);
             let same = before.filter(|before| before.domain.vmm_pid == domain.vmm_pid);
             let was = before.map_or(0, |before| before.domain.state);
             let fresh = before.is_none_or(|before| before.domain.boot_id != domain.boot_id);
@@ -92,7 +106,7 @@ impl Guests {
             }
             found.insert(name, now);
         }
-        for (name, before) in &self.0 {
+        for (name, before) in &self.seen {
             let dead = before.domain.state == bindings::VESPER_DOMAIN_DEAD;
             let same = |now: &&Seen| now.domain.vmm_pid == before.domain.vmm_pid;
             if !dead && found.get(name).filter(same).is_none() {
@@ -100,31 +114,57 @@ impl Guests {
                     .push(before.event("gone", &before.domain, now_ns));
             }
         }
-        self.0 = found;
+        for (name, seen) in std::mem::replace(&mut self.seen, found) {
+            if !self.seen.contains_key(&name) {
+                self.gone.retain(|(boot, _)| boot.guest != name);
+                self.gone.push_back((seen.boot, seen.domain.vmm_pid));
+            }
+        }
+        let over = self.gone.len().saturating_sub(GONE);
+        self.gone.drain(..over);
+        self.former = former;
         news
     }
 
     /// The process that runs this boot of a guest, or ran it last; 0 if that is not known.
     pub fn vmm_of(&self, boot: &Boot) -> i32 {
-        let Some(seen) = self.0.get(&boot.guest) else {
-            return 0;
-        };
-        match &seen.last {
-            _ if seen.boot == *boot => seen.domain.vmm_pid,
-            Some((last, vmm_pid)) if last == boot => *vmm_pid,
-            _ => 0,
+        self.named(boot).unwrap_or(0)
+    }
+
+    /// The boot that a record says it is of, if the host module has named it for that guest.
+    pub fn believed(&self, boot: Boot) -> Boot {
+        match !boot.id.is_empty() && self.named(&boot).is_some() {
+            true => boot,
+            false => Boot::unknown(&boot.guest),
         }
+    }
+
+    /// The VMM of a boot, if the host module has named it.
+    fn named(&self, boot: &Boot) -> Option<i32> {
+        let seen = self.seen.get(&boot.guest);
+        let last = seen.and_then(|seen| match &seen.last {
+            _ if seen.boot == *boot => Some(seen.domain.vmm_pid),
+            Some((last, vmm_pid)) if last == boot => Some(*vmm_pid),
+            _ => None,
+        });
+        // Of one whose driver never came nobody can say which it was.
+        let former = || {
+            let gone = || self.gone.iter().find(|(gone, _)| gone == boot);
+            let listed = self.former.get(boot);
+            listed.or_else(|| gone().map(|(_, vmm_pid)| vmm_pid))
+        };
+        last.or_else(|| former().filter(|_| !boot.id.is_empty()).copied())
     }
 
     /// What a guest runs, if its driver is there.
     pub fn boot_of(&self, guest: &str) -> Option<Boot> {
-        let seen = self.0.get(guest)?;
+        let seen = self.seen.get(guest)?;
         seen.is_there().then(|| seen.boot.clone())
     }
 
     /// Whether that boot is over, or all but over, and not by accident.
     pub fn is_ending(&self, boot: &Boot) -> bool {
-        let seen = self.0.get(&boot.guest).filter(|seen| seen.boot == *boot);
+        let seen = self.seen.get(&boot.guest).filter(|seen| seen.boot == *boot);
         seen.is_some_and(Seen::is_orderly)
     }
 }
@@ -273,7 +313,86 @@ mod tests {
         // A record of the one before may come late.
         assert_eq!(vmm_of(&guests, 4), 3);
         assert_eq!(vmm_of(&guests, 5), 4);
-        assert_eq!(vmm_of(&guests, 3), 0);
+        assert_eq!(vmm_of(&guests, 3), 2);
+        assert_eq!(vmm_of(&guests, 6), 0);
+    }
+
+    #[test]
+    fn the_dead_that_made_room_are_known_by_their_boots() {
+        use bindings::*;
+        let former = |name: &str, pid, boot| {
+            let name = vesper_abi::name::label_field(name).unwrap();
+            let dead = domain(VESPER_DOMAIN_DEAD, pid, boot);
+            vesper_domain { name, ..dead }
+        };
+        let boot = |boot| Boot::of(&domain(VESPER_DOMAIN_READY, 0, boot));
+        // The daemon begins while the next one boots.
+        let booting = domain(VESPER_DOMAIN_ATTACHED, 9, 0);
+        let mut guests = Guests::default();
+        let news = guests.update(&[former("web1@1", 8, 1), booting], 0);
+        assert!(news.events.is_empty());
+        assert_eq!(guests.vmm_of(&boot(1)), 8);
+        assert_eq!(guests.vmm_of(&boot(2)), 0);
+        assert_eq!(guests.vmm_of(&boot(0)), 9);
+        // Two generations have gone by.
+        let dead = [
+            former("web1@1", 8, 1),
+            former("web1@2", 9, 2),
+            former("web1@3", 10, 0),
+        ];
+        guests.update(
+            &[
+                dead[0],
+                dead[1],
+                dead[2],
+                domain(VESPER_DOMAIN_READY, 11, 3),
+            ],
+            0,
+        );
+        assert_eq!([1, 2, 3].map(|n| guests.vmm_of(&boot(n))), [8, 9, 11]);
+        assert_eq!(guests.vmm_of(&boot(0)), 9);
+        // No more than the host module lists.
+        let ready = domain(VESPER_DOMAIN_READY, 11, 3);
+        guests.update(&[ready], 0);
+        assert_eq!([1, 2, 3].map(|n| guests.vmm_of(&boot(n))), [0, 0, 11]);
+    }
+
+    #[test]
+    fn only_what_the_host_module_has_named_is_believed() {
+        let ready = |pid, boot| domain(bindings::VESPER_DOMAIN_READY, pid, boot);
+        let mut guests = Guests::default();
+        let is_believed = |guests: &Guests, boot| {
+            let boot = Boot::of(&ready(0, boot));
+            guests.believed(boot.clone()) == boot
+        };
+        assert!(!is_believed(&guests, 1));
+        guests.update(&[ready(1, 1)], 0);
+        guests.update(&[ready(1, 2)], 0);
+        assert_eq!(
+            [0, 1, 2, 3].map(|n| is_believed(&guests, n)),
+            [false, true, true, false]
+        );
+        assert!(guests.believed(Boot::of(&ready(0, 3))).is_unknown());
+        // One that is gone may have said something yet; others that go do not hide that, and
+        // are not remembered without end.
+        guests.update(&[], 0);
+        assert!(is_believed(&guests, 2));
+        for n in 0..2 * GONE {
+            let name = format!("vm{n}");
+            let name = vesper_abi::name::label_field(&name).unwrap();
+            guests.update(
+                &[vesper_domain {
+                    name,
+                    ..ready(2, 9)
+                }],
+                0,
+            );
+        }
+        guests.update(&[], 0);
+        assert_eq!(guests.gone.len(), GONE);
+        // Its next boot, whose driver is not there yet, is not what a record names by no id.
+        guests.update(&[domain(bindings::VESPER_DOMAIN_ATTACHED, 3, 0)], 0);
+        assert!(!is_believed(&guests, 0));
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub enum Refrain {
     Limit,
     /// What happened was in an earlier boot.
     EarlierBoot,
+    /// The record says that it is of a boot that the host module has not named.
+    UnknownBoot,
     /// The guest is shutting down.
     Ending,
     /// An operator has cleared the guest since.
@@ -68,6 +70,7 @@ impl Refrain {
             Self::FailedBefore => "the guest was failed in this boot already",
             Self::Limit => "the limit on actions is reached",
             Self::EarlierBoot => "the guest has booted since",
+            Self::UnknownBoot => "the boot that the record names is not known to the host",
             Self::Ending => "the guest is shutting down or rebooting",
             Self::Cleared => "an operator has cleared the guest since",
             Self::TooOld => "it was too old when it was read",
@@ -394,6 +397,9 @@ impl Judge {
         current: Option<&Boot>,
         ending: bool,
     ) -> Option<Refrain> {
+        if event.boot.is_unknown() {
+            return Some(Refrain::UnknownBoot);
+        }
         if current.is_some_and(|current| *current != event.boot) {
             return Some(Refrain::EarlierBoot);
         }

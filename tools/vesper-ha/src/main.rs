@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             if let Some(remedy) = error.remedy() {
                 say(&format!("vesper-ha: {}", Shown(&remedy)));
             }
-            ExitCode::FAILURE
+            error.exit_code().into()
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::Pid;
+use vesper_ha::error::LATCHED;
 use vesper_ha::journal::{Journal, Line};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -83,4 +84,39 @@ fn what_can_be_neither_written_down_nor_said_ends_nothing() {
         output.status.success() && said.contains("it goes on"),
         "{said}"
     );
+}
+
+/// A guest is well unless it is known to have failed.
+#[test]
+fn the_monitor_script_fails_guests_for_their_marks_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let bin = dir.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    let text = include_str!("../../../host/vesper-ha-monitor");
+    let text = text.replace("@PREFIX@", dir.path().to_str().unwrap());
+    let ends = || {
+        let mut script = Command::new("sh");
+        let out = script.args(["-c", &text]).current_dir(dir.path()).output();
+        let out = out.unwrap();
+        (out.status.code(), !out.stderr.is_empty())
+    };
+    // It is not there.
+    assert_eq!(ends(), (Some(0), true));
+    // A shell in its place takes the subcommand for a script.
+    symlink("/bin/sh", bin.join("vesper-ha")).unwrap();
+    let will = |what: &str| fs::write(dir.path().join("monitor"), what).unwrap();
+    will("exit 0");
+    assert_eq!(ends(), (Some(0), false));
+    will(&format!("exit {LATCHED}"));
+    assert_eq!(ends(), (Some(1), false));
+    for what in ["exit 1", "exit 2", "exit 101", "kill -9 $$"] {
+        will(what);
+        assert_eq!(ends(), (Some(0), true), "{what}");
+    }
+    // What is no command line is none of the guest's failures either.
+    let usage = Command::new(env!("CARGO_BIN_EXE_vesper-ha"))
+        .args(["monitor", "--no-such-thing"])
+        .output()
+        .unwrap();
+    assert_eq!(usage.status.code(), Some(2));
 }

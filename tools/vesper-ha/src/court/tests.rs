@@ -989,3 +989,56 @@ fn a_guest_that_writes_a_dump_is_not_killed_for_a_hang() {
         assert!(words.contains(&format!("`{}`", rule.name)), "{}", rule.name);
     }
 }
+
+#[test]
+fn a_guest_that_makes_up_boots_is_one_finding_and_is_not_failed_for_it() {
+    use cat::Judge as _;
+    let place = Place::new();
+    let rules = r#"
+        [cluster]
+        manager = "none"
+        [[rule]]
+        name = "killed"
+        probe = "process"
+        event = "exit"
+        destroy = true
+        hold = "1h"
+        command = ["sh", "-c", "echo $VESPER_RULE >>DIR/done"]
+    "#;
+    // As it boots: nobody knows which boot it is in.
+    let booting = vesper_domain {
+        boot_id: [0; 16],
+        ..domain(bindings::VESPER_DOMAIN_ATTACHED, 0, 0)
+    };
+    let mut court = place.begin_with(rules, false, &[booting]);
+    let exit = |boot_id: &str| {
+        json!({
+            "domain": "web1", "module": "process", "boot_id": boot_id,
+            "timestamp_ns": 1, "event": "exit", "fields": {},
+        })
+    };
+    for n in 0..1000 {
+        court.item(&exit(&format!("made up {n}")));
+        let boot_id = format!("another {n}");
+        court
+            .item(&json!({ "domain": "web1", "module": "process", "boot_id": boot_id, "lost": 1 }));
+    }
+    court.item(&exit(""));
+    let found = place.found();
+    let [only] = found.as_slice() else {
+        panic!("{} findings", found.len());
+    };
+    assert!(only.boot().is_unknown());
+    let why = crate::judge::Refrain::UnknownBoot.text();
+    assert_eq!(only.refrained.as_deref(), Some(why));
+    assert_eq!(court.losses.all().len(), 1);
+    assert!(place.latches().get("web1").unwrap().is_none());
+    // Its true one is acted on as ever, and once it is gone, too.
+    for domains in [&[domain(READY, ALIVE, 0)][..], &[]] {
+        let news = court.look(domains);
+        court.hear(news);
+    }
+    court.item(&exit(&record("exit").boot.id));
+    place.wait_for(1);
+    assert_eq!(place.done(), 1);
+}
