@@ -38,6 +38,7 @@ pub mod resident;
 pub mod rule;
 pub mod run;
 pub mod standing;
+pub mod writer;
 
 use cli::{Cli, Command};
 use config::Config;

@@ -29,6 +29,7 @@ use crate::journal::Journal;
 use crate::latch::Latches;
 use crate::lock::Lock;
 use crate::resident;
+use crate::writer::Log;
 
 /// Between two attempts to have a thread.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -49,6 +50,8 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     sys::allow_many_files();
     // Before there are other threads, whose stacks would be filled.
     resident::stay();
+    // Ends after all that has something to say.
+    let _log = Log::begin();
     let latches = Latches::new(&places.latches);
     let journal = Journal::open(&places.state)?;
     let actor = Actor::new(config, journal, device, latches, args.dry_run);
@@ -108,6 +111,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         }
     }
     court.end();
+    court.actor().journal.flush();
     Ok(())
 }
 
