@@ -38,7 +38,7 @@ pub(crate) use origin::Origin;
 use place::Places;
 use source::Source;
 use stream::Totals;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Found, Watch};
 
 /// What is taken from a file at a time.
 const CHUNK: usize = 256 << 10;

@@ -50,17 +50,27 @@ impl Symbols {
     /// Reads the metadata of `target` for the first time. `files` have to be there as
     /// long as this.
     pub(super) fn load(files: &ModuleFiles, target: String) -> Result<Self> {
-        let path = files.metadata_path();
-        let text = read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoMetadata(target.clone()),
+        let text = Self::first_text(files, &target)?;
+        Self::of(files, target, text)
+    }
+
+    /// The text of which [`Symbols::of`] makes them.
+    pub(super) fn first_text(files: &ModuleFiles, target: &str) -> Result<Vec<u8>> {
+        let text = read(&files.metadata_path()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoMetadata(target.to_owned()),
             _ => files.metadata_error(error),
         })?;
         if text.trim_ascii().is_empty() {
-            return Err(Error::NoMetadata(target));
+            return Err(Error::NoMetadata(target.to_owned()));
         }
+        Ok(text)
+    }
+
+    /// Those in a text that was read. It fails for what is in the text only.
+    pub(super) fn of(files: &ModuleFiles, target: String, text: Vec<u8>) -> Result<Self> {
         let metadata = tsdl::parse(&text).map_err(|error| Error::Metadata { target, error })?;
         Ok(Self {
-            path,
+            path: files.metadata_path(),
             text,
             metadata: Arc::new(metadata),
             unknown: HashSet::new(),
