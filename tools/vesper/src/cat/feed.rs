@@ -4,7 +4,6 @@
 //! arrive.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use vesper_ctf::decoder::{Item, ItemKind};
 
-use super::symbols::{Symbols, LATE, STEP};
+use super::symbols::{fingerprint, Symbols, LATE, STEP};
 use super::{Files, Line, Module};
 use crate::cli::Scope;
 use crate::control::{Control, Host};
@@ -524,13 +523,6 @@ fn generation(name: &str) -> u64 {
 /// Whether it has the name still.
 fn is_current(found: &Found) -> bool {
     [&found.domain, &found.module].map(|name| generation(name)) == [u64::MAX; 2]
-}
-
-/// Tells one text from another.
-fn fingerprint(text: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]
