@@ -49,9 +49,10 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     let past = Journal::read(&places.state)?;
     sys::allow_many_files();
     // Before there are other threads, whose stacks would be filled.
-    resident::stay();
+    let not_locked = resident::stay();
     // Ends after all that has something to say.
     let _log = Log::begin();
+    not_locked.iter().for_each(|text| log(text));
     let latches = Latches::new(&places.latches);
     let journal = Journal::open(&places.state)?;
     let actor = Actor::new(config, journal, device, latches, args.dry_run);
