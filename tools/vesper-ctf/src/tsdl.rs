@@ -35,6 +35,9 @@ pub const MAX_CLOCKS: usize = 16;
 pub const MAX_ENV: usize = 256;
 /// Labels of one enumeration that stand for more than one value.
 pub const MAX_RANGES: usize = 256;
+/// Labels of all enumerations: each takes far more room than its text. A guest's text has room
+/// for half as many names of symbols.
+pub const MAX_LABELS: usize = 1 << 16;
 
 /// A place in the text, counted from 1 as editors do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

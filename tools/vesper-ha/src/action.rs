@@ -26,6 +26,7 @@ use crate::hold::Hold;
 use crate::journal::{now_ns, Journal, Line};
 use crate::latch::{Latch, Latches};
 use crate::rule::Rule;
+use crate::writer;
 
 /// How long a program of the operator's may run.
 const COMMAND: Duration = Duration::from_secs(60);
@@ -421,13 +422,13 @@ fn environment(command: &mut Command, rule: &Rule, event: &Event) {
         );
 }
 
-/// A line for the service's log; the guest had a hand in it.
+/// A line for the service's log; the guest had a hand in it. Nobody waits until it is said.
 pub fn log(text: &str) {
     let text = Shown(text).to_string();
     match cfg!(test) {
         // Shown with a test that fails, and else not.
         true => eprintln!("{text}"),
-        false => vesper_cli::say(&text),
+        false => writer::say(text),
     }
 }
 

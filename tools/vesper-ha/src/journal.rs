@@ -7,7 +7,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::time::Duration;
 
 use nix::time::{clock_gettime, ClockId};
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,9 @@ use crate::action::log;
 use crate::carry::Needed;
 use crate::error::{Error, Result};
 use crate::event::Boot;
-use crate::hold::Hold;
 use crate::judge::Refrain;
 use crate::losses::Loss;
+use crate::writer::{Entry, Writer};
 
 const NAME: &str = "journal.jsonl";
 /// All of it, oldest first: what older lines there are that are needed, the file that was put
@@ -29,6 +29,12 @@ const FILES: [&str; 3] = ["journal.jsonl.carried", "journal.jsonl.1", NAME];
 const MAX_LEN: u64 = 16 << 20;
 /// Where it could not be put aside, that is tried again after so much more.
 const MORE: u64 = 1 << 20;
+/// How long whoever is about to act waits until a line is written.
+const PATIENCE: Duration = Duration::from_secs(match cfg!(test) {
+    // Tests read what they have written, however slow the machine is.
+    true => 60,
+    false => 1,
+});
 
 /// A line.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -209,11 +215,18 @@ impl Found {
     }
 }
 
-/// The file.
+/// The file, and a thread that writes it.
 #[derive(Debug)]
 pub struct Journal {
+    path: PathBuf,
+    writer: Writer<Vec<u8>>,
+}
+
+/// The file for that thread.
+#[derive(Debug)]
+struct Files {
     dir: PathBuf,
-    out: Mutex<Lines<File>>,
+    out: Lines<File>,
 }
 
 /// Where lines are written to.
@@ -230,36 +243,79 @@ struct Lines<W> {
 impl Journal {
     /// Opens it for writing.
     pub fn open(dir: &Path) -> Result<Self> {
-        let out = fs::create_dir_all(dir).and_then(|()| append(&dir.join(NAME)));
-        let out = out.map_err(|error| Error::File {
-            path: dir.join(NAME),
-            error,
-        })?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            out: Mutex::new(out),
-        })
+        let path = dir.join(NAME);
+        let out = fs::create_dir_all(dir).and_then(|()| append(&path));
+        let writer = out.and_then(|out| {
+            let dir = dir.to_owned();
+            let mut files = Files { dir, out };
+            Writer::begin(move |entry| files.write(entry))
+        });
+        match writer {
+            Ok(writer) => Ok(Self { path, writer }),
+            Err(error) => Err(Error::File { path, error }),
+        }
     }
 
-    /// Adds a line. It is in the kernel's hands when this returns.
+    /// Adds a line. It is in the kernel's hands when this returns, unless the disk hangs: a
+    /// host of which that is found must be acted on all the same.
     pub fn write(&self, line: &Line) {
         let mut text = Vec::new();
-        let mut out = self.out.hold();
-        let turned = self.turn(&mut out);
-        let written = vesper_cli::json::write_line(&mut text, line).and_then(|()| out.write(&text));
+        if let Err(error) = vesper_cli::json::write_line(&mut text, line) {
+            return log(&format!("{}: {error}", self.path.display()));
+        }
+        if !self.writer.write(text, PATIENCE) {
+            log(&format!(
+                "{}: writing takes more than {} s: what is found is acted on before it is written",
+                self.path.display(),
+                PATIENCE.as_secs(),
+            ));
+        }
+    }
+
+    /// Waits until all is written, if the disk takes it.
+    pub fn flush(&self) {
+        self.writer.flush();
+    }
+
+    /// Everything in it, oldest first. Lines that a crash cut off are left out.
+    pub fn read(dir: &Path) -> Result<Vec<Line>> {
+        let mut lines = Vec::new();
+        each(dir, &FILES, |_, text, _| {
+            lines.extend(serde_json::from_slice::<Line>(text).ok());
+        })?;
+        Ok(lines)
+    }
+}
+
+impl Files {
+    fn write(&mut self, entry: Entry<Vec<u8>>) {
+        let turned = self.turn();
+        let written = match entry {
+            Entry::Line(text) => self.out.write(&text),
+            Entry::LeftOut(lines) => self.tell_left_out(lines),
+        };
         for error in [turned, written].into_iter().filter_map(io::Result::err) {
             // What is to be done matters more than that it is written down.
             log(&format!("{}: {error}", self.dir.join(NAME).display()));
         }
     }
 
+    fn tell_left_out(&mut self, lines: u64) -> io::Result<()> {
+        let text = format!("{lines} lines of the journal are left out: too many waited");
+        log(&text);
+        let at_ns = now_ns();
+        let mut line = Vec::new();
+        vesper_cli::json::write_line(&mut line, &Line::Note { at_ns, text })?;
+        self.out.write(&line)
+    }
+
     /// Puts a file aside that has become long. Where that can't be done, it becomes longer.
-    fn turn(&self, out: &mut Lines<File>) -> io::Result<()> {
-        let len = out.out.metadata()?.len();
-        if len < out.most {
+    fn turn(&mut self) -> io::Result<()> {
+        let len = self.out.out.metadata()?.len();
+        if len < self.out.most {
             return Ok(());
         }
-        out.most = len + MORE;
+        self.out.most = len + MORE;
         let [_, aside, path] = FILES.map(|name| self.dir.join(name));
         // If it is not there, it is the one that was put aside the last time.
         if path.exists() {
@@ -276,7 +332,7 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed?,
         }
-        *out = append(&path)?;
+        self.out = append(&path)?;
         Ok(())
     }
 
@@ -310,15 +366,6 @@ impl Journal {
             let _ = fs::remove_file(&new);
             Error::File { path, error }
         })
-    }
-
-    /// Everything in it, oldest first. Lines that a crash cut off are left out.
-    pub fn read(dir: &Path) -> Result<Vec<Line>> {
-        let mut lines = Vec::new();
-        each(dir, &FILES, |_, text, _| {
-            lines.extend(serde_json::from_slice::<Line>(text).ok());
-        })?;
-        Ok(lines)
     }
 }
 
@@ -525,6 +572,19 @@ mod tests {
         assert_eq!(ids(dir.path()), [1, 3, 4]);
         fs::write(&path, done(5)).unwrap();
         assert_eq!(ids(dir.path()), [1, 3, 4, 5]);
+    }
+
+    #[test]
+    fn lines_that_are_left_out_are_told_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = append(&dir.path().join(NAME)).unwrap();
+        let dir = dir.path().to_owned();
+        let mut files = Files { dir, out };
+        files.write(Entry::LeftOut(3));
+        let [Line::Note { text, .. }] = &Journal::read(&files.dir).unwrap()[..] else {
+            panic!("no note");
+        };
+        assert!(text.starts_with("3 lines "), "{text}");
     }
 
     #[test]

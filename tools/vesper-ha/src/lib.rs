@@ -40,6 +40,7 @@ pub mod rule;
 pub mod run;
 pub mod stale;
 pub mod standing;
+pub mod writer;
 
 use cli::{Cli, Command};
 use config::Config;

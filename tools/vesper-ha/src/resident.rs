@@ -5,18 +5,15 @@
 
 use rustix::mm::{mlockall, MlockAllFlags};
 
-use crate::action::log;
-
 /// Reads in and locks what is mapped, and locks what will be, page by page as it is used:
-/// stacks of threads are mostly not. Whoever may not has a line in the log, and all else
-/// works. See mlockall(2).
-pub fn stay() {
+/// stacks of threads are mostly not. For whoever may not there is something to say, and all
+/// else works. See mlockall(2).
+pub fn stay() -> Option<String> {
     let locked = mlockall(MlockAllFlags::CURRENT)
         .and_then(|()| mlockall(MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT));
-    if let Err(errno) = locked {
-        log(&format!(
-            "its memory is not locked: {errno}; a host that is short of memory may hold it up \
-             (CAP_IPC_LOCK is needed, or LimitMEMLOCK= in its unit)"
-        ));
-    }
+    let errno = locked.err()?;
+    Some(format!(
+        "its memory is not locked: {errno}; a host that is short of memory may hold it up \
+         (CAP_IPC_LOCK is needed, or LimitMEMLOCK= in its unit)"
+    ))
 }

@@ -31,6 +31,7 @@ use crate::journal::Journal;
 use crate::latch::Latches;
 use crate::lock::Lock;
 use crate::resident;
+use crate::writer::Log;
 
 /// Between two attempts to have a thread.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -50,7 +51,10 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
     let past = Journal::read(&places.state)?;
     sys::allow_many_files();
     // Before there are other threads, whose stacks would be filled.
-    resident::stay();
+    let not_locked = resident::stay();
+    // Ends after all that has something to say.
+    let _log = Log::begin();
+    not_locked.iter().for_each(|text| log(text));
     let latches = Latches::new(&places.latches);
     let journal = Journal::open(&places.state)?;
     let mut actor = Actor::new(config, journal, device, latches, args.dry_run);
@@ -114,6 +118,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         }
     }
     court.end();
+    court.actor().journal.flush();
     Ok(())
 }
 

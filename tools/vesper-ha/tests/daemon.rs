@@ -4,7 +4,10 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,10 +22,24 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// As when the disk that its log is on is full.
 #[test]
 fn where_nothing_can_be_said_it_goes_on() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    goes_on(full.into());
+}
+
+/// As when that disk hangs, and journald with it.
+#[test]
+fn where_nobody_reads_what_it_says_it_goes_on() {
+    let (mut log, _unread) = UnixStream::pair().unwrap();
+    log.set_nonblocking(true).unwrap();
+    while log.write(&[0; 4096]).is_ok() {}
+    log.set_nonblocking(false).unwrap();
+    goes_on(OwnedFd::from(log).into());
+}
+
+fn goes_on(log: Stdio) {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("ha.toml");
     fs::write(&config, "").unwrap();
-    let full = File::options().write(true).open("/dev/full").unwrap();
     let device = dir.path().join("device");
     let mut child = Command::new(env!("CARGO_BIN_EXE_vesper-ha"))
         .arg("run")
@@ -30,7 +47,7 @@ fn where_nothing_can_be_said_it_goes_on() {
         .env("VESPER_HA_STATE", dir.path().join("state"))
         .env("VESPER_HA_LATCHES", dir.path().join("latches"))
         .env("VESPER_DEVICE", &device)
-        .stderr(full)
+        .stderr(log)
         .spawn()
         .unwrap();
     // By then it has said what it waits for.

@@ -135,7 +135,9 @@ impl Module {
                 }
                 let files = ModuleFiles::open(debugfs, domain, &name)?;
                 let target = format!("{domain}/{name}");
-                match Self::named(files, domain, &name, target, &lookup) {
+                let named = Symbols::load(&files, target)
+                    .map(|symbols| Self::named(files, symbols, domain, &name, &lookup));
+                match named {
                     // A lent channel of other code, which nobody has asked for by name.
                     Err(error @ Error::NoMetadata(_)) if module.is_none() => {
                         say(&format!("vesper: {error}: it is left out"));
@@ -163,17 +165,16 @@ impl Module {
     /// A module on this host, and a sentence about its time.
     fn named<C: Control>(
         files: ModuleFiles,
+        symbols: Symbols,
         domain: &str,
         name: &str,
-        target: String,
         lookup: &Lookup<C>,
-    ) -> Result<(Self, String)> {
-        let symbols = Symbols::load(&files, target)?;
+    ) -> (Self, String) {
         let metadata = symbols.metadata();
         let origin = lookup.origin(domain, Some(&metadata));
         let time = lookup.describe(&origin);
         let label = Label::new(domain, name, &metadata, origin);
-        Ok((Self::new(files, symbols, label), time))
+        (Self::new(files, symbols, label), time)
     }
 
     fn new(files: ModuleFiles, symbols: Symbols, label: Label) -> Self {

@@ -35,9 +35,10 @@ mod watch;
 pub use error::RecordError;
 pub(crate) use lookup::Lookup;
 pub(crate) use origin::Origin;
+use place::Places;
 use source::Source;
 use stream::Totals;
-pub(crate) use watch::Watch;
+pub(crate) use watch::{Found, Watch};
 
 /// What is taken from a file at a time.
 const CHUNK: usize = 256 << 10;
@@ -62,8 +63,9 @@ struct Session<'a, C, W> {
     /// Directories whose modules have ended.
     done: Vec<(u64, u64)>,
     totals: Totals,
-    /// Where the traces are.
-    places: BTreeSet<PathBuf>,
+    places: Places,
+    /// Where the traces of this recording are.
+    begun: BTreeSet<PathBuf>,
     /// Modules whose metadata can't be used, or whose files can't be read.
     left_out: u64,
     /// Directories whose metadata could not be read the last time, and when that was.
@@ -96,7 +98,8 @@ pub fn run<C: Control, W: Write>(
         waiting: 0,
         done: Vec::new(),
         totals: Totals::default(),
-        places: BTreeSet::new(),
+        places: Places::new(&args.output),
+        begun: BTreeSet::new(),
         left_out: 0,
         put_off: Vec::new(),
         looked: Instant::now(),
@@ -225,8 +228,8 @@ impl<C: Control, W: Write> Session<'_, C, W> {
                 .iter()
                 .map(|s| (s.name.as_str(), s.place.as_path()));
             let writers: Vec<_> = writers.collect();
-            let output = &self.args.output;
-            let opened = Source::open(&path, domain, module, output, &writers, origin);
+            let places = &mut self.places;
+            let opened = Source::open(&path, domain, module, places, &writers, origin);
             let mut source = match opened {
                 Ok(Some(source)) => source,
                 Ok(None) => {
@@ -261,7 +264,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             let (name, at) = (&source.name, source.place.display());
             let time = lookup.describe(&source.origin);
             self.say(&format!("{name}: recording into {at}\n{name}: {time}"));
-            if !self.places.insert(source.place.clone()) {
+            if !self.begun.insert(source.place.clone()) {
                 source.set_goes_on();
             }
             self.sources.push(source);
@@ -396,7 +399,7 @@ impl<C: Control, W: Write> Session<'_, C, W> {
             missing,
             malformed,
         } = self.totals;
-        let traces = self.places.len();
+        let traces = self.begun.len();
         write!(
             self.out,
             "{traces} traces, {packets} packets, {bytes} bytes, {discarded} records discarded in the \

@@ -24,6 +24,8 @@ pub(super) struct Parser<'a> {
     pub(super) at: usize,
     pub(super) types: Types,
     pub(super) clocks: Vec<Clock>,
+    /// So many labels have been met.
+    pub(super) labels: usize,
     uuid: Option<[u8; 16]>,
     trace_seen: bool,
     env: Vec<(String, EnvValue)>,
@@ -44,6 +46,7 @@ pub(super) fn parse(text: &[u8]) -> Located<(Metadata, Blocks)> {
         at: 0,
         types: Types::new(),
         clocks: Vec::new(),
+        labels: 0,
         uuid: None,
         trace_seen: false,
         env: Vec::new(),

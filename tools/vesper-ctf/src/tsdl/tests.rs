@@ -224,6 +224,24 @@ fn limits_hold() {
         types += &format!("typealias uint8_t := t{n};");
     }
     assert_eq!(event_error(&types), "more than 1024 types");
+    let labels = |count| {
+        format!(
+            "typealias enum : uint8_t {{ {} }} := e;",
+            "x=1,".repeat(count)
+        )
+    };
+    for (more, fits) in [(1, true), (2, false)] {
+        // In all, not in each.
+        let text = format!(
+            "{}{}",
+            labels(MAX_LABELS - 1),
+            labels(more).replace(":= e", ":= f")
+        );
+        match fits {
+            true => assert!(parse(format!("{PREAMBLE}{text}").as_bytes()).is_ok()),
+            false => assert_eq!(event_error(&text), "more than 65536 labels in enumerations"),
+        }
+    }
     for (limit, what, quote) in [
         (MAX_WORD, "more than 128 bytes in a word", ""),
         (MAX_STRING, "more than 1024 bytes in a string", "\""),

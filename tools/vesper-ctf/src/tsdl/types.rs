@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::attributes::Value;
 use super::lexer::Token;
 use super::parser::{clip, too_many, twice, unsupported, Parser};
-use super::{ErrorKind, Located, MAX_FIELDS, MAX_RANGES};
+use super::{ErrorKind, Located, MAX_FIELDS, MAX_LABELS, MAX_RANGES};
 use crate::metadata::{Base, Field, FieldType, IntType, Labels, Length, Scalar, Struct};
 
 impl Parser<'_> {
@@ -121,6 +121,10 @@ impl Parser<'_> {
         self.mark("{")?;
         while !self.accept("}")? {
             let at = self.at;
+            self.labels += 1;
+            if self.labels > MAX_LABELS {
+                return Err((at, too_many("labels in enumerations", MAX_LABELS)));
+            }
             let label = match self.advance()? {
                 Token::Text(text) => text,
                 Token::Word(word) => word.as_bytes().to_vec(),

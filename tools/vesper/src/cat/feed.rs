@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 use vesper_ctf::decoder::{Item, ItemKind};
 
-use super::symbols::{LATE, STEP};
+use super::symbols::{fingerprint, Symbols, LATE, STEP};
 use super::{Files, Line, Module};
 use crate::cli::Scope;
 use crate::control::{Control, Host};
 use crate::debugfs::Debugfs;
 use crate::error::{Error, Result};
-use crate::record::{Lookup, Watch};
+use crate::record::{Found, Lookup, Watch};
 use crate::relay::ModuleFiles;
 use crate::timeline::{Counter, Reading, WallClock};
 
@@ -30,6 +30,9 @@ const BATCH_BYTES: usize = 1 << 20;
 /// that.
 const RETRY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Of all that has had one name, so many are followed at a time, and the metadata of so many
+/// are parsed in one round: the oldest first. For what has the name now it is one more.
+const GENERATIONS: usize = 4;
 /// So many records of a module may wait for names at a time; others are told of as
 /// they are.
 const MAX_WAITING: usize = 64;
@@ -61,9 +64,10 @@ pub struct Feed<C> {
     /// By directory: it may change its name when the module is gone, and a new
     /// one may take that.
     modules: BTreeMap<u64, Followed>,
-    /// Modules that can't be read, with the time when that was first seen; none once
-    /// it has been said.
-    unread: BTreeMap<u64, Option<Instant>>,
+    /// Modules that can't be read.
+    unread: BTreeMap<u64, Unread>,
+    /// There are modules that have to wait until others of their name have ended.
+    put_off: bool,
     /// There may be modules or files that are not followed yet.
     stale: bool,
     /// Something could not be opened or read, as when too much is open: it is tried again then.
@@ -74,10 +78,30 @@ pub struct Feed<C> {
     clocks: ([Reading; 2], Instant),
 }
 
+/// A module that can't be read.
+struct Unread {
+    /// When that was first seen; none once it has been said.
+    since: Option<Instant>,
+    /// What is to be said then.
+    error: Option<Error>,
+    /// Tells its metadata from others, if those are what is wrong.
+    text: Option<u64>,
+    /// When it may be tried again; never, if it can't become another.
+    again: Option<Instant>,
+}
+
+impl Unread {
+    fn is_due(&self) -> bool {
+        self.again.is_some_and(|again| again <= Instant::now())
+    }
+}
+
 /// One module, and what is still to be said of its records.
 struct Followed {
     /// The guest, by the name that it has or had.
     guest: String,
+    /// The module, by the same.
+    name: String,
     module: Module,
     late: VecDeque<Late>,
     /// It has been said that not all of its files can be opened.
@@ -113,13 +137,15 @@ impl<C: Control> Feed<C> {
             targets: Vec::new(),
             modules: BTreeMap::new(),
             unread: BTreeMap::new(),
+            put_off: false,
             stale: true,
             again: None,
         })
     }
 
     /// Modules that are to be followed, wherever they are loaded. Looks for them only
-    /// if any has come or gone since the last time.
+    /// if any has come or gone since the last time. Not many of one name are followed at a
+    /// time: a guest that loads and unloads one without end holds up nobody else.
     pub fn follow(&mut self, wants: impl Fn(&str, &str) -> bool) -> Result<Vec<Error>> {
         let told = self.watch.take();
         let again = self.again.is_some_and(|again| again <= Instant::now());
@@ -139,7 +165,15 @@ impl<C: Control> Feed<C> {
         self.read_clocks();
         let mut refused = Vec::new();
         let mut unread = std::mem::take(&mut self.unread);
-        for (found, path) in self.watch.find(&self.debugfs, &self.targets)? {
+        let mut parsed: BTreeMap<(String, String), usize> = BTreeMap::new();
+        self.put_off = false;
+        let mut all: Vec<_> = self
+            .watch
+            .find(&self.debugfs, &self.targets)?
+            .into_iter()
+            .collect();
+        all.sort_by_key(|(found, _)| (generation(&found.domain), generation(&found.module)));
+        for (found, path) in all {
             if !wants(base(&found.domain), base(&found.module)) {
                 continue;
             }
@@ -150,45 +184,84 @@ impl<C: Control> Feed<C> {
             if self.modules.contains_key(&number) {
                 continue;
             }
+            let before = unread.remove(&number);
+            let is_current = is_current(&found);
+            let most = GENERATIONS + usize::from(is_current);
+            let (guest, name) = (base(&found.domain), base(&found.module));
+            let is_same = |of: &&Followed| of.guest == guest && of.name == name;
+            let is_full = self.modules.values().filter(is_same).count() >= most;
+            self.put_off |= is_full;
+            if is_full || before.as_ref().is_some_and(|before| !before.is_due()) {
+                if let Some(before) = before {
+                    // Or else it is when others have ended.
+                    if let (Some(again), false) = (before.again, is_full) {
+                        self.stale |= before.since.is_some();
+                        self.look_again_at(again);
+                    }
+                    self.unread.insert(number, before);
+                }
+                continue;
+            }
             let target = format!("{}/{}", found.domain, found.module);
             let opened =
                 ModuleFiles::open(&self.debugfs, &found.domain, &found.module).and_then(|files| {
-                    Module::named(files, &found.domain, &found.module, target, &self.lookup)
+                    let text = Symbols::first_text(&files, &target)?;
+                    Ok((files, text))
                 });
-            match opened {
+            let (files, text) = match opened {
                 // Another has taken the name meanwhile: that is what was opened.
-                Ok((module, _)) if module.files.identity().ok() != Some((meta.dev(), number)) => {
+                Ok((files, _)) if files.identity().ok() != Some((meta.dev(), number)) => {
                     self.stale = true;
+                    continue;
                 }
-                Ok((mut module, _)) => {
+                Ok(opened) => opened,
+                // It says what its records look like before the first of them;
+                // the file that says so is watched for, and so is what goes.
+                Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => {
+                    self.stale = true;
+                    continue;
+                }
+                Err(error) => {
+                    self.look_again_at(Instant::now() + PATIENCE);
+                    let since = before.map_or(Some(Instant::now()), |before| before.since);
+                    refused.extend(self.leave(number, since, None, Some(error), true));
+                    continue;
+                }
+            };
+            let print = fingerprint(&text);
+            let since = match before {
+                Some(before) if before.text == Some(print) => {
+                    let (since, error) = (before.since, before.error);
+                    refused.extend(self.leave(number, since, Some(print), error, is_current));
+                    continue;
+                }
+                Some(before) => before.since,
+                None => Some(Instant::now()),
+            };
+            let parsed = parsed
+                .entry((guest.to_owned(), name.to_owned()))
+                .or_default();
+            if *parsed >= most {
+                self.look_again_at(Instant::now() + RETRY);
+                continue;
+            }
+            *parsed += 1;
+            match Symbols::of(&files, target, text) {
+                Ok(symbols) => {
+                    let (mut module, _) =
+                        Module::named(files, symbols, &found.domain, &found.module, &self.lookup);
                     set_clock(&mut module, &self.clocks.0);
-                    let late = VecDeque::new();
-                    let lacks = false;
                     let followed = Followed {
-                        guest: base(&found.domain).to_owned(),
+                        guest: guest.to_owned(),
+                        name: name.to_owned(),
                         module,
-                        late,
-                        lacks,
+                        late: VecDeque::new(),
+                        lacks: false,
                     };
                     self.modules.insert(number, followed);
                 }
-                // It says what its records look like before the first of them;
-                // the file that says so is watched for, and so is what goes.
-                Err(Error::NoMetadata(_) | Error::NoFiles { .. }) => self.stale = true,
                 Err(error) => {
-                    if matches!(error, Error::File { .. }) {
-                        self.again = Some(Instant::now() + PATIENCE);
-                    }
-                    let mut since = unread.remove(&number).unwrap_or(Some(Instant::now()));
-                    match since {
-                        Some(first) if first.elapsed() < PATIENCE => self.stale = true,
-                        Some(_) => {
-                            refused.push(error);
-                            since = None;
-                        }
-                        None => {}
-                    }
-                    self.unread.insert(number, since);
+                    refused.extend(self.leave(number, since, Some(print), Some(error), is_current));
                 }
             }
         }
@@ -198,11 +271,44 @@ impl<C: Control> Feed<C> {
             let is_new = lacks && !followed.lacks;
             followed.lacks = lacks;
             if let Err(error) = found {
-                self.again = Some(Instant::now() + PATIENCE);
+                let again = Instant::now() + PATIENCE;
+                self.again = Some(self.again.map_or(again, |before| before.min(again)));
                 refused.extend(is_new.then_some(error));
             }
         }
         Ok(refused)
+    }
+
+    /// Leaves a module that can't be read until later; the error, once it is to be said.
+    fn leave(
+        &mut self,
+        number: u64,
+        since: Option<Instant>,
+        text: Option<u64>,
+        error: Option<Error>,
+        may_change: bool,
+    ) -> Option<Error> {
+        let now = Instant::now();
+        let waits = since.is_some_and(|first| now.duration_since(first) < PATIENCE);
+        self.stale |= waits;
+        let (kept, said) = match (waits, since) {
+            (true, _) => (error, None),
+            (false, Some(_)) => (None, error),
+            (false, None) => (None, None),
+        };
+        let unread = Unread {
+            since: since.filter(|_| waits),
+            error: kept,
+            text,
+            again: (waits || may_change).then_some(now + RETRY),
+        };
+        self.unread.insert(number, unread);
+        said
+    }
+
+    /// Whatever else there is, then it is looked for modules again.
+    fn look_again_at(&mut self, time: Instant) {
+        self.again = Some(self.again.map_or(time, |again| again.min(time)));
     }
 
     /// What to poll: when any of these is readable, [`Feed::take`] has something
@@ -220,13 +326,11 @@ impl<C: Control> Feed<C> {
     /// something to do that no file tells of.
     pub fn pause(&self) -> Option<Duration> {
         let waiting = self.modules.values().any(|of| !of.late.is_empty());
-        let unread = self.unread.values().any(Option::is_some);
+        let unread = self.unread.values().any(|of| of.since.is_some());
         let again = self.again;
-        match (waiting, unread) {
-            (true, _) => Some(STEP),
-            (false, true) => Some(RETRY),
-            (false, false) => again.map(|again| again.saturating_duration_since(Instant::now())),
-        }
+        let again = again.map(|again| again.saturating_duration_since(Instant::now()));
+        let steps = [waiting.then_some(STEP), unread.then_some(RETRY), again];
+        steps.into_iter().flatten().min()
     }
 
     /// Reads some of what there is, each module's records in order of time. What
@@ -234,7 +338,8 @@ impl<C: Control> Feed<C> {
     pub fn take(&mut self, judge: &mut impl Judge) -> Round {
         let mut round = Round::default();
         self.read_clocks();
-        self.modules.retain(|_, followed| {
+        let (before, mut failed) = (self.modules.len(), Vec::new());
+        self.modules.retain(|&number, followed| {
             let last = match followed.take(judge) {
                 Ok(Taken::More) => {
                     round.behind.insert(followed.guest.clone());
@@ -248,12 +353,26 @@ impl<C: Control> Feed<C> {
                 Ok(Taken::Last) => true,
                 Err(error) => {
                     round.failed.push(error);
+                    failed.push(number);
                     true
                 }
             };
             followed.tell_late(judge, last);
             !last
         });
+        for number in failed {
+            // It does not take the place of the next one.
+            let unread = Unread {
+                since: None,
+                error: None,
+                text: None,
+                again: Some(Instant::now() + PATIENCE),
+            };
+            self.unread.insert(number, unread);
+        }
+        if self.put_off && self.modules.len() < before {
+            self.look_again_at(Instant::now());
+        }
         round
     }
 
@@ -392,9 +511,24 @@ fn base(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
 }
 
+/// Where it stands among those of one name: the longer ago it had that, the earlier.
+fn generation(name: &str) -> u64 {
+    let number = name.split_once('@').map(|(_, number)| number.parse());
+    match number {
+        None => u64::MAX,
+        Some(number) => number.unwrap_or(0),
+    }
+}
+
+/// Whether it has the name still.
+fn is_current(found: &Found) -> bool {
+    [&found.domain, &found.module].map(|name| generation(name)) == [u64::MAX; 2]
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::{Path, PathBuf};
 
     use vesper_ctf::decoder::Decoder;
     use vesper_ctf::tsdl;
@@ -464,6 +598,114 @@ mod tests {
         feed.take(&mut times);
         assert_eq!(times.0.len(), BATCH + 1);
         assert!(times.0.iter().all(|time| time - before > DAY));
+    }
+
+    /// Directories of modules of the host, and a feed of them.
+    fn generations(names: &[String], text: &str) -> (tempfile::TempDir, Feed<Device>) {
+        let root = tempfile::tempdir().unwrap();
+        for name in names {
+            let dir = module(root.path(), name);
+            fs::create_dir_all(&dir).unwrap();
+            fs::write(dir.join("metadata"), text).unwrap();
+        }
+        let debugfs = Debugfs::find(Some(root.path())).unwrap();
+        let feed = Feed::new(debugfs, Err(Error::NoDevice("none".into()))).unwrap();
+        (root, feed)
+    }
+
+    fn module(root: &Path, name: &str) -> PathBuf {
+        root.join("vesper/host").join(name)
+    }
+
+    fn number(dir: &Path) -> u64 {
+        fs::metadata(dir).unwrap().ino()
+    }
+
+    #[test]
+    fn the_oldest_of_a_name_are_followed_first() {
+        let mut names: Vec<_> = (1..=12).map(|n| format!("signal@{n}")).collect();
+        names.extend(["signal".to_owned(), "other".to_owned()]);
+        let (root, mut feed) = generations(&names, &signal_metadata(&[]));
+        let followed = |feed: &Feed<Device>| {
+            let is_followed = |name: &&String| {
+                feed.modules
+                    .contains_key(&number(&module(root.path(), name)))
+            };
+            let names: Vec<&str> = names.iter().filter(is_followed).map(|n| &**n).collect();
+            names.join(" ")
+        };
+        feed.follow(|_, _| true).unwrap();
+        let first = "signal@1 signal@2 signal@3 signal@4 signal other";
+        assert_eq!(followed(&feed), first);
+        feed.stale = true;
+        feed.follow(|_, _| true).unwrap();
+        assert_eq!(followed(&feed), first);
+        // They are gone, and that is reason enough to look again.
+        for name in &names[..3] {
+            let dir = module(root.path(), name);
+            fs::rename(&dir, root.path().join(name)).unwrap();
+            feed.modules.remove(&number(&root.path().join(name)));
+        }
+        feed.follow(|_, _| true).unwrap();
+        let names = &names[3..];
+        let is_followed = |name: &&String| {
+            feed.modules
+                .contains_key(&number(&module(root.path(), name)))
+        };
+        let now: Vec<_> = names.iter().filter(is_followed).collect();
+        assert_eq!(now, ["signal@4", "signal@5", "signal@6", "signal", "other"]);
+    }
+
+    #[test]
+    fn metadata_that_can_not_be_used_are_parsed_once() {
+        let names = ["signal".to_owned()];
+        let (root, mut feed) = generations(&names, "rubbish");
+        let dir = module(root.path(), "signal");
+        let follow = |feed: &mut Feed<Device>| {
+            for unread in feed.unread.values_mut() {
+                unread.again = Some(Instant::now());
+            }
+            feed.stale = true;
+            feed.follow(|_, _| true).unwrap()
+        };
+        assert!(follow(&mut feed).is_empty());
+        let print = feed.unread[&number(&dir)].text;
+        assert_eq!(print, Some(fingerprint(b"rubbish")));
+        // One that would parse, if it were not taken for what did not.
+        let good = signal_metadata(&[]);
+        fs::write(dir.join("metadata"), &good).unwrap();
+        let unread = feed.unread.get_mut(&number(&dir)).unwrap();
+        unread.text = Some(fingerprint(good.as_bytes()));
+        assert!(follow(&mut feed).is_empty());
+        assert!(feed.modules.is_empty());
+        // What is wrong is said all the same, and once.
+        let unread = feed.unread.get_mut(&number(&dir)).unwrap();
+        unread.since = unread.since.and_then(|since| since.checked_sub(PATIENCE));
+        assert_eq!(follow(&mut feed).len(), 1);
+        assert!(follow(&mut feed).is_empty());
+        fs::write(dir.join("metadata"), good + "\n").unwrap();
+        assert!(follow(&mut feed).is_empty());
+        assert_eq!(feed.modules.len(), 1);
+        assert!(feed.unread.is_empty());
+    }
+
+    #[test]
+    fn what_can_not_be_used_keeps_nobody_from_the_rest() {
+        let mut names: Vec<_> = (1..=12).map(|n| format!("signal@{n}")).collect();
+        let (root, mut feed) = generations(&names, "rubbish");
+        names.push("signal@13".into());
+        let last = module(root.path(), "signal@13");
+        fs::create_dir_all(&last).unwrap();
+        fs::write(last.join("metadata"), signal_metadata(&[])).unwrap();
+        for tried in [4, 8, 12] {
+            feed.stale = true;
+            feed.follow(|_, _| true).unwrap();
+            assert_eq!((feed.unread.len(), feed.modules.len()), (tried, 0));
+            assert!(feed.pause().is_some_and(|pause| pause <= RETRY));
+        }
+        feed.stale = true;
+        feed.follow(|_, _| true).unwrap();
+        assert!(feed.modules.contains_key(&number(&last)));
     }
 
     /// How many of these records, in packets of so many, can wait.

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ const MAX_UNKNOWN: usize = 1 << 16;
 pub(super) struct Symbols {
     path: PathBuf,
     text: Vec<u8>,
+    /// Tells a later text that could not be used.
+    refused: Option<u64>,
     metadata: Arc<Metadata>,
     /// Values that no label was found for.
     unknown: HashSet<i128>,
@@ -50,18 +53,29 @@ impl Symbols {
     /// Reads the metadata of `target` for the first time. `files` have to be there as
     /// long as this.
     pub(super) fn load(files: &ModuleFiles, target: String) -> Result<Self> {
-        let path = files.metadata_path();
-        let text = read(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => Error::NoMetadata(target.clone()),
+        let text = Self::first_text(files, &target)?;
+        Self::of(files, target, text)
+    }
+
+    /// The text of which [`Symbols::of`] makes them.
+    pub(super) fn first_text(files: &ModuleFiles, target: &str) -> Result<Vec<u8>> {
+        let text = read(&files.metadata_path()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => Error::NoMetadata(target.to_owned()),
             _ => files.metadata_error(error),
         })?;
         if text.trim_ascii().is_empty() {
-            return Err(Error::NoMetadata(target));
+            return Err(Error::NoMetadata(target.to_owned()));
         }
+        Ok(text)
+    }
+
+    /// Those in a text that was read. It fails for what is in the text only.
+    pub(super) fn of(files: &ModuleFiles, target: String, text: Vec<u8>) -> Result<Self> {
         let metadata = tsdl::parse(&text).map_err(|error| Error::Metadata { target, error })?;
         Ok(Self {
-            path,
+            path: files.metadata_path(),
             text,
+            refused: None,
             metadata: Arc::new(metadata),
             unknown: HashSet::new(),
             in_vain: 0,
@@ -170,14 +184,26 @@ impl Symbols {
         if text == self.text {
             return true;
         }
-        if let Ok(metadata) = tsdl::parse(&text) {
-            if metadata.extends(&self.metadata) {
+        let print = fingerprint(&text);
+        if self.refused == Some(print) {
+            return true;
+        }
+        match tsdl::parse(&text) {
+            Ok(metadata) if metadata.extends(&self.metadata) => {
                 self.metadata = Arc::new(metadata);
                 self.text = text;
             }
+            _ => self.refused = Some(print),
         }
         true
     }
+}
+
+/// Tells one text from another.
+pub(super) fn fingerprint(text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The file, or as much of it as tells that it is too long.
@@ -229,6 +255,24 @@ mod tests {
         symbols.begin_batch();
         symbols.look_up(&record(&symbols, 6), true);
         assert!(symbols.left.is_zero() && symbols.unknown.contains(&6));
+    }
+
+    #[test]
+    fn a_text_that_can_not_be_used_is_parsed_once() {
+        let (dir, mut symbols) = symbols();
+        let write = |text: &str| fs::write(dir.path().join("metadata"), text).unwrap();
+        write("rubbish");
+        assert!(symbols.reload());
+        assert_eq!(symbols.refused, Some(fingerprint(b"rubbish")));
+        // One that would be taken, if it were not for that.
+        let text = signal_metadata(&[("late+0/1", 100)]);
+        symbols.refused = Some(fingerprint(text.as_bytes()));
+        write(&text);
+        assert!(symbols.reload());
+        assert_ne!(symbols.text, text.as_bytes());
+        symbols.refused = None;
+        assert!(symbols.reload());
+        assert_eq!(symbols.text, text.as_bytes());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Where the trace of a module goes: `DIR/<domain>/<module>`, and another
 //! directory beside it for each further trace of the same name.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
@@ -36,49 +37,84 @@ pub(super) fn open(dir: &Path, resume: bool) -> Result<()> {
     Ok(())
 }
 
-/// The directory of a trace: the one that has trace `uuid` already, or else a new
-/// one. `boot` is the text form of the guest's boot id, if it has one.
-///
-/// One that is being written to is nobody else's; `writers` has the names of those who do
-/// so, and where. `None` if that is a trace of the same name: a channel that was closed and
-/// opened again goes on where it ended, once all of that is there.
-pub(super) fn choose(
-    dir: &Path,
-    domain: &str,
-    module: &str,
-    uuid: Option<&[u8; 16]>,
-    boot: &str,
-    writers: &[(&str, &Path)],
-) -> Result<Option<PathBuf>> {
-    let parent = dir.join(domain);
-    fs::create_dir_all(&parent).map_err(file_error(&parent))?;
-    let boot: String = boot.chars().take(BOOT_DIGITS).collect();
-    let safe = boot.chars().all(|c| c.is_ascii_hexdigit());
-    let with_boot = if safe && !boot.is_empty() {
-        format!("{module}-{boot}")
-    } else {
-        format!("{module}-other")
-    };
-    let names = [module.to_owned(), with_boot.clone()].into_iter();
-    for name in names.chain((2u64..).map(|n| format!("{with_boot}-{n}"))) {
-        let place = parent.join(name);
-        match fs::create_dir(&place) {
-            Ok(()) => return Ok(Some(place)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(file_error(&place)(error)),
-        }
-        let there = fs::read(place.join(METADATA)).ok();
-        let there = there.and_then(|text| tsdl::parse(&text).ok());
-        if uuid.is_none() || there.and_then(|metadata| metadata.uuid).as_ref() != uuid {
-            continue;
-        }
-        match writers.iter().find(|(_, at)| *at == place) {
-            None => return Ok(Some(place)),
-            Some((name, _)) if *name == format!("{domain}/{module}") => return Ok(None),
-            Some(_) => {}
+/// The traces of a recording: whose metadata are read once, however many of a name follow.
+pub(super) struct Places {
+    dir: PathBuf,
+    /// Those that were looked at, with the trace that each has, if any.
+    known: HashMap<PathBuf, Option<[u8; 16]>>,
+}
+
+impl Places {
+    /// Those below `dir`.
+    pub(super) fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            known: HashMap::new(),
         }
     }
-    unreachable!("there is always another number")
+
+    /// The directory of a trace: the one that has trace `uuid` already, or else a new
+    /// one. `boot` is the text form of the guest's boot id, if it has one.
+    ///
+    /// One that is being written to is nobody else's; `writers` has the names of those who do
+    /// so, and where. `None` if that is a trace of the same name: a channel that was closed
+    /// and opened again goes on where it ended, once all of that is there.
+    pub(super) fn choose(
+        &mut self,
+        domain: &str,
+        module: &str,
+        uuid: Option<&[u8; 16]>,
+        boot: &str,
+        writers: &[(&str, &Path)],
+    ) -> Result<Option<PathBuf>> {
+        let parent = self.dir.join(domain);
+        fs::create_dir_all(&parent).map_err(file_error(&parent))?;
+        let boot: String = boot.chars().take(BOOT_DIGITS).collect();
+        let safe = boot.chars().all(|c| c.is_ascii_hexdigit());
+        let with_boot = if safe && !boot.is_empty() {
+            format!("{module}-{boot}")
+        } else {
+            format!("{module}-other")
+        };
+        let names = [module.to_owned(), with_boot.clone()].into_iter();
+        for name in names.chain((2u64..).map(|n| format!("{with_boot}-{n}"))) {
+            let place = parent.join(name);
+            let there = match self.known.get(&place) {
+                Some(there) => *there,
+                None => match fs::create_dir(&place) {
+                    Ok(()) => {
+                        self.known.insert(place.clone(), uuid.copied());
+                        return Ok(Some(place));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        let there = uuid_in(&place);
+                        self.known.insert(place.clone(), there);
+                        there
+                    }
+                    Err(error) => return Err(file_error(&place)(error)),
+                },
+            };
+            if uuid.is_none() || there.as_ref() != uuid {
+                continue;
+            }
+            match writers.iter().find(|(_, at)| *at == place) {
+                None => {
+                    // Somebody may have removed it.
+                    fs::create_dir_all(&place).map_err(file_error(&place))?;
+                    return Ok(Some(place));
+                }
+                Some((name, _)) if *name == format!("{domain}/{module}") => return Ok(None),
+                Some(_) => {}
+            }
+        }
+        unreachable!("there is always another number")
+    }
+}
+
+/// The trace that a directory has.
+fn uuid_in(place: &Path) -> Option<[u8; 16]> {
+    let text = fs::read(place.join(METADATA)).ok()?;
+    tsdl::parse(&text).ok()?.uuid
 }
 
 /// Device and inode of a directory that is there.
@@ -114,9 +150,10 @@ mod tests {
     #[test]
     fn traces_are_not_mixed() {
         let dir = TempDir::new().unwrap();
-        let place = |uuid: &[u8; 16], boot: &str| {
-            let place = choose(dir.path(), "web1", "signal", Some(uuid), boot, &[]).unwrap();
-            let place = place.unwrap();
+        let mut places = Places::new(dir.path());
+        let mut place = |uuid: &[u8; 16], boot: &str| {
+            let place = places.choose("web1", "signal", Some(uuid), boot, &[]);
+            let place = place.unwrap().unwrap();
             place.strip_prefix(dir.path()).unwrap().to_owned()
         };
         let first = place(&UUID, "0123-4567");
@@ -124,25 +161,50 @@ mod tests {
         let text = signal_metadata(&[]);
         write_metadata(&dir.path().join(&first), text.as_bytes()).unwrap();
         assert_eq!(place(&UUID, "0123-4567"), first);
-        let other = [9; 16];
+        let others = [[9; 16], [10; 16], [11; 16]];
         assert_eq!(
-            place(&other, "abcdef0123"),
+            place(&others[0], "abcdef0123"),
             Path::new("web1/signal-abcdef01")
         );
         assert_eq!(
-            place(&other, "abcdef0123"),
+            place(&others[1], "abcdef0123"),
             Path::new("web1/signal-abcdef01-2")
         );
-        assert_eq!(place(&other, "../x"), Path::new("web1/signal-other"));
+        assert_eq!(place(&others[2], "../x"), Path::new("web1/signal-other"));
         assert!(open(dir.path(), false).is_err());
         assert!(open(dir.path(), true).is_ok());
     }
 
     #[test]
+    fn earlier_traces_are_read_once() {
+        let dir = TempDir::new().unwrap();
+        let first = dir.path().join("web1/signal");
+        fs::create_dir_all(&first).unwrap();
+        write_metadata(&first, signal_metadata(&[]).as_bytes()).unwrap();
+        let mut places = Places::new(dir.path());
+        let mut place = |uuid: [u8; 16]| {
+            let place = places.choose("web1", "signal", Some(&uuid), "", &[]);
+            place.unwrap().unwrap()
+        };
+        assert_eq!(place(UUID), first);
+        // Whoever read these again would find another trace in each.
+        fs::remove_file(first.join(METADATA)).unwrap();
+        assert_eq!(place(UUID), first);
+        let other = place([9; 16]);
+        assert_eq!(other, dir.path().join("web1/signal-other"));
+        write_metadata(&other, signal_metadata(&[]).as_bytes()).unwrap();
+        assert_eq!(place([9; 16]), other);
+        assert_eq!(place([10; 16]), dir.path().join("web1/signal-other-2"));
+    }
+
+    #[test]
     fn a_trace_has_one_writer() {
         let dir = TempDir::new().unwrap();
-        let choose = |module: &str, writers: &[(&str, &Path)]| {
-            choose(dir.path(), "web1", module, Some(&UUID), "01234567", writers).unwrap()
+        let mut places = Places::new(dir.path());
+        let mut choose = |module: &str, writers: &[(&str, &Path)]| {
+            let uuid = Some(&UUID);
+            let place = places.choose("web1", module, uuid, "01234567", writers);
+            place.unwrap()
         };
         let first = choose("signal", &[]).unwrap();
         write_metadata(&first, signal_metadata(&[]).as_bytes()).unwrap();

@@ -19,7 +19,7 @@ use vesper_ctf::tsdl;
 use super::check::{self, Found};
 use super::error::RecordError;
 use super::origin::Origin;
-use super::place::{self, file_error, METADATA};
+use super::place::{self, file_error, Places, METADATA};
 use super::stream::{StreamFile, Totals};
 use crate::error::{Error, Result};
 use crate::relay::{ModuleFiles, RelayFile};
@@ -86,13 +86,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Takes up a module's directory; the trace goes below `output`. `None` if one of
+    /// Takes up a module's directory; the trace goes to one of `places`. `None` if one of
     /// `writers`, which are names and places, has to end first.
     pub(super) fn open(
         dir: &Path,
         domain: &str,
         module: &str,
-        output: &Path,
+        places: &mut Places,
         writers: &[(&str, &Path)],
         origin: impl FnOnce(Option<&Metadata>) -> Origin,
     ) -> Result<Option<Self>> {
@@ -116,7 +116,7 @@ impl Source {
             }
             _ => u64::MAX,
         };
-        let place = place::choose(output, domain, module, uuid.as_ref(), &boot, writers)?;
+        let place = places.choose(domain, module, uuid.as_ref(), &boot, writers)?;
         let Some(place) = place else {
             return Ok(None);
         };
