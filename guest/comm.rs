@@ -6,8 +6,8 @@
 //! one, every operation says `ENODEV`.
 //!
 //! Lock order: none of the locks in here is held while another one is taken, but for that of an
-//! answer, under `control`; and nothing but the queue is touched under them, so they come last in
-//! every order. `control`, `lend` and `loader` are for process context, `notify` and `bell` for any
+//! answer, under `control`; and nothing but the queue is touched under them, and memory taken for
+//! what goes there, so they come last in every order. `control`, `lend` and `loader` are for process context, `notify` and `bell` for any
 //! but NMI.
 
 use crate::{

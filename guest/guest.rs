@@ -310,7 +310,7 @@ impl virtio::Driver for Guest {
     fn shutdown(this: ArcBorrow<'_, Self>, _device: &Device) {
         // The device keeps what is lent: so the host gets also what is recorded from here to the
         // end, and what is open by then. That end resets the device, or takes the bus from it
-        // (kexec). Nothing is waited for: neither a CPU that takes no interrupt, nor a lock whose
+        // (kexec); a machine that is only halted has it when its VMM ends. Nothing is waited for: neither a CPU that takes no interrupt, nor a lock whose
         // holder waits for the host.
         this.beat.shutdown();
         this.comm.hush();

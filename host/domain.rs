@@ -90,8 +90,6 @@ pub(crate) struct Domain {
     reaped: Atomic<bool>,
     /// The process whose memory is lent is gone.
     orphaned: Atomic<bool>,
-    /// A buffer is kept that was not there when limits were looked at last.
-    untrimmed: Atomic<bool>,
     #[pin]
     control: Mutex<Listener>,
     #[pin]
@@ -100,10 +98,17 @@ pub(crate) struct Domain {
     desk: Desk,
     #[pin]
     work: Work<Domain>,
+    /// Of its own, as it may wait for who looks at other domains.
+    #[pin]
+    trim_work: Work<Domain, TRIM>,
 }
+
+/// Number of the work item that trims.
+const TRIM: u64 = 1;
 
 impl_has_work! {
     impl HasWork<Self> for Domain { self.work }
+    impl HasWork<Self, TRIM> for Domain { self.trim_work }
 }
 
 impl Domain {
@@ -133,7 +138,6 @@ impl Domain {
                 brake: Brake::new(),
                 reaped: Atomic::new(false),
                 orphaned: Atomic::new(false),
-                untrimmed: Atomic::new(false),
                 control <- new_mutex!(Listener::new(), "vesper::control"),
                 info <- new_mutex!(
                     Info {
@@ -149,6 +153,7 @@ impl Domain {
                 ),
                 desk <- Desk::new(name, limits.max_requests, limits.max_lent_pages),
                 work <- new_work!("vesper::domain"),
+                trim_work <- new_work!("vesper::trim"),
             }? Error),
             GFP_KERNEL_ACCOUNT,
         )

@@ -313,7 +313,8 @@ impl Channel {
 
     /// Takes everything back and closes the channel on the host (C5 to C7), to share it `again`
     /// later or not: if so, it may be written to meanwhile. Says whether the host plays along; if it
-    /// does not, pages may still be lent, and stay so until the device is reset.
+    /// does not, pages may still be lent, and stay so until the host gives them back after all, or
+    /// the device is reset.
     /// Process context; waits, with a time limit.
     pub(super) fn unshare(&self, comm: &Comm, link: &mut Link, again: bool) -> bool {
         let Some(shared) = self.withdraw(link) else {
@@ -337,7 +338,8 @@ impl Channel {
         trace::returned(shared.id, &if back { Ok(()) } else { Err(ETIMEDOUT) });
         if !back {
             // Behind what the host has yet to do: a channel of the same name may come.
-            if matches!(answer, Ok(()) | Err(ETIMEDOUT)) {
+            // One that had no memory for a copy tries once more with that.
+            if !matches!(answer, Err(ENODEV | EIO)) {
                 let _ = comm.send(CLOSE.kind, (CLOSE.message)(shared.id));
             }
             return false;

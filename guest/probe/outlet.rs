@@ -85,7 +85,8 @@ impl Outlet {
         let resolved = self.store.symbols.resolve();
         if resolved.found {
             if let Some(share) = self.share.as_ref() {
-                // What could not be sent is sent with the next, or when the device is back.
+                // What could not be sent is sent with the next, or when the device is back; what
+                // the host may have got all the same is not.
                 let _ = share.metadata(SECTION_SYMBOLS);
             }
         }

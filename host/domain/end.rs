@@ -3,7 +3,10 @@
 //! How a guest's part in a domain ends: a fault, a reset, the death of the VMM; and how the domain
 //! ends, once all is read or thrown away.
 
-use super::Domain;
+use super::{
+    Domain,
+    TRIM, //
+};
 use crate::{
     abi::NAME_LEN,
     bindings,
@@ -198,7 +201,7 @@ impl Domain {
     /// Has the worker look whether the domain is over. Can be called under any lock.
     pub(crate) fn look(self: &Arc<Self>) {
         // One that is queued already will see what this one would.
-        let _ = self.queue().enqueue(self.clone());
+        let _ = self.queue().enqueue::<_, 0>(self.clone());
     }
 
     /// Removes all files, read or not, and lets go of the buffers.
@@ -213,8 +216,8 @@ impl Domain {
     /// Has the worker trim, once for all buffers that ask for it until then: each time it looks at
     /// every one.
     pub(crate) fn trim_later(self: &Arc<Self>) {
-        self.untrimmed.store(true, Relaxed);
-        self.look();
+        // One that is queued already will see what this one would.
+        let _ = self.queue().enqueue::<_, TRIM>(self.clone());
     }
 
     /// Has the oldest of what is kept thrown away, if it is more than may be.
@@ -352,12 +355,9 @@ impl Gone for Domain {
 impl WorkItem for Domain {
     type Pointer = Arc<Domain>;
 
-    /// The rest of [`Domain::broken`], [`Domain::look`], [`Domain::trim_later`] and [`Gone::gone`].
+    /// The rest of [`Domain::broken`], [`Domain::look`] and [`Gone::gone`].
     fn run(this: Arc<Domain>) {
-        if this.untrimmed.xchg(false, Relaxed) {
-            this.trim();
-        }
-        if this.orphaned.load(Relaxed) {
+        if this.orphaned.xchg(false, Relaxed) {
             this.vmm_gone();
         }
         let mut control = this.control.lock();
@@ -369,5 +369,14 @@ impl WorkItem for Domain {
         if this.is_over() {
             this.host.remove(&this);
         }
+    }
+}
+
+impl WorkItem<TRIM> for Domain {
+    type Pointer = Arc<Domain>;
+
+    /// The rest of [`Domain::trim_later`].
+    fn run(this: Arc<Domain>) {
+        this.trim();
     }
 }

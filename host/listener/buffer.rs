@@ -210,7 +210,10 @@ pub(crate) struct Buffer {
     pub(super) inode: SetOnce<Inode>,
     /// Where the file is, or was.
     directory: SetOnce<FileDirectory>,
-    /// Done when nothing refers to guest memory any more.
+    /// Done when no read will see guest memory any more.
+    #[pin]
+    pub(super) switched: Completion,
+    /// Done when nothing refers to it any more.
     #[pin]
     pub(super) returned: Completion,
     #[pin]
@@ -278,6 +281,7 @@ impl Buffer {
                 file <- new_mutex!(None, "vesper::file"),
                 inode: SetOnce::new(),
                 directory: SetOnce::new(),
+                switched <- Completion::new(),
                 returned <- Completion::new(),
                 work <- new_work!("vesper::buffer"),
             }? Error),
@@ -571,7 +575,7 @@ impl Owner for Buffer {
                 }
                 // And this for it: relay would go on in the pages, which may be the guest's again
                 // if a reset did not wait for what was read before.
-                this.returned.wait()?;
+                this.switched.wait()?;
             }
             let unread = || this.relay.consumed() != this.relay.produced();
             let before = unread();

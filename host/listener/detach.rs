@@ -322,6 +322,7 @@ impl Buffer {
         let tell = source.tell;
         drop(source);
         drop(guard);
+        self.switched.complete_all();
 
         self.relay.wake();
         // The file first, if nobody needs it: whoever sees the pages come back finds it gone.
