@@ -73,6 +73,17 @@ pub struct Spared {
     pub boot: Boot,
     /// It was failed before, for something else.
     pub failed: bool,
+    /// It is in an operator's hands; else it is well.
+    pub hands_off: bool,
+}
+
+/// Why there is nothing to be done about a guest any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    /// What was found is over.
+    Well,
+    /// The cluster does not look after it.
+    HandsOff,
 }
 
 /// Something that a rule asks for.
@@ -225,7 +236,7 @@ impl Actor {
             });
             ok
         };
-        let over = Cell::new(false);
+        let over = Cell::new(None);
         let mut deadly = false;
         let resource = self.config.resource_of(guest);
         if rule.destroy {
@@ -247,8 +258,8 @@ impl Actor {
             });
             deadly |= done && !before.get();
         }
-        if over.get() && !deadly {
-            self.spare(act);
+        if let Some(over) = over.get().filter(|_| !deadly) {
+            self.spare(act, over == Over::HandsOff);
         }
         for (name, _) in rule.settings(guest) {
             let patience = self.config.cluster.patience;
@@ -273,9 +284,13 @@ impl Actor {
 
     /// Nothing was done to the guest, which is well again or in an operator's hands: neither
     /// the cluster's monitor nor the next event is to find otherwise.
-    pub(crate) fn spare(&self, act: &Act) {
-        let (boot, at_ns) = (&act.event.boot, now_ns());
-        self.journal.write(&Line::Spared { id: act.id, at_ns });
+    pub(crate) fn spare(&self, act: &Act, hands_off: bool) {
+        let (id, boot, at_ns) = (act.id, &act.event.boot, now_ns());
+        self.journal.write(&Line::Spared {
+            id,
+            at_ns,
+            hands_off,
+        });
         let own = |latch: &Latch| latch.boot_id == boot.id && !act.failed;
         if self
             .latches
@@ -290,6 +305,7 @@ impl Actor {
             rule: act.rule,
             boot: boot.clone(),
             failed: act.failed,
+            hands_off,
         };
         self.spared.hold().push(spared);
         // It fails only if so many were not heard yet.
@@ -300,7 +316,7 @@ impl Actor {
     /// guest, there is nothing to be done any more, also later: this sets `over`.
     fn patiently(
         &self,
-        over: &Cell<bool>,
+        over: &Cell<Option<Over>>,
         ask: impl Fn(&Pacemaker) -> Result<String, Failure>,
     ) -> Result<String, String> {
         let pacemaker = Pacemaker {
@@ -312,7 +328,7 @@ impl Actor {
                 Ok(text) => return Ok(text),
                 Err(Failure::Final(text)) => return Err(text),
                 Err(Failure::HandsOff(text)) => {
-                    over.set(true);
+                    over.set(Some(Over::HandsOff));
                     return Err(text);
                 }
                 Err(Failure::Again(text)) if began.elapsed() > self.config.cluster.patience => {
@@ -325,7 +341,7 @@ impl Actor {
 
     /// Refuses if the guest was started or has booted again, or has been cleared, or what
     /// happened is over by now, which sets `over`.
-    fn is_still_so(&self, act: &Act, over: &Cell<bool>) -> Result<(), Failure> {
+    fn is_still_so(&self, act: &Act, over: &Cell<Option<Over>>) -> Result<(), Failure> {
         self.is_wanted(act).map_err(Failure::Final)?;
         let event = &act.event;
         let host = Device::open(&self.device).and_then(Host::new);
@@ -336,7 +352,7 @@ impl Actor {
             return Err(Failure::Final(why.into()));
         }
         if let Some(why) = is_over(event, &found) {
-            over.set(true);
+            over.set(Some(Over::Well));
             return Err(Failure::Final(why.into()));
         }
         Ok(())
@@ -344,7 +360,12 @@ impl Actor {
 
     /// Kills the VMM of a guest that is still in the same boot, and that the cluster,
     /// if there is one, has in its care on this node.
-    fn destroy(&self, act: &Act, resource: &str, over: &Cell<bool>) -> Result<String, String> {
+    fn destroy(
+        &self,
+        act: &Act,
+        resource: &str,
+        over: &Cell<Option<Over>>,
+    ) -> Result<String, String> {
         let event = &act.event;
         if self.config.cluster.manager == Manager::Pacemaker {
             self.patiently(over, |pacemaker| {
@@ -366,7 +387,7 @@ impl Actor {
                 _ => return Err(GONE.into()),
             }
             if let Some(why) = is_over(event, &found) {
-                over.set(true);
+                over.set(Some(Over::Well));
                 return Err(why.into());
             }
             Ok(found.vmm_pid)
@@ -508,13 +529,13 @@ mod tests {
             Latches::new(dir.path()),
             false,
         );
-        let over = Cell::new(false);
+        let over = Cell::new(None);
         let another = |_: &Pacemaker| Err(Failure::Final("another node's".into()));
         assert!(actor.patiently(&over, another).is_err());
-        assert!(!over.get());
+        assert_eq!(over.get(), None);
         let off = |_: &Pacemaker| Err(Failure::HandsOff("in maintenance".into()));
         assert!(actor.patiently(&over, off).is_err());
-        assert!(over.get());
+        assert_eq!(over.get(), Some(Over::HandsOff));
         let domain = vesper_domain::new_zeroed();
         let mut event = Event::of_guest("panicked", &domain, 0);
         event.boot.guest = "web1".into();
@@ -533,7 +554,7 @@ mod tests {
             failed: false,
             done: BTreeSet::new(),
         };
-        actor.spare(&act);
+        actor.spare(&act, true);
         assert!(actor.latches.get("web1").unwrap().is_none());
         assert_eq!(actor.spared().len(), 1);
     }

@@ -113,8 +113,9 @@ impl Court {
 
     /// Judges those that hang, but for guests that are `behind`: some of their records are still
     /// to be read. By then it is known what they had to say: one that has gone on to a crash
-    /// kernel may have left its last record in its buffer without a word.
-    pub fn hear_of_hangs(&mut self, behind: &BTreeSet<String>) {
+    /// kernel may have left its last record in its buffer without a word. Of guests that are
+    /// `unseen` there may be more in what nobody could open yet.
+    pub fn hear_of_hangs(&mut self, behind: &BTreeSet<String>, unseen: &BTreeSet<String>) {
         for (event, rounds) in std::mem::take(&mut self.hangs) {
             if rounds < ROUNDS && behind.contains(&event.boot.guest) {
                 self.hangs.push((event, rounds + 1));
@@ -122,7 +123,7 @@ impl Court {
                 self.event(event);
             }
         }
-        self.stale.read(behind, boot_ns());
+        self.stale.read(&(behind | unseen), boot_ns());
         // Those who are new were told of what earlier runs have said of them.
         let hangs = &self.hangs;
         self.judge.keep_told(|boot, name, count| {
@@ -142,7 +143,7 @@ impl Court {
             false => self.asked_for(),
         };
         let mut done: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
-        let (mut over, mut spared) = (BTreeSet::new(), BTreeSet::new());
+        let (mut over, mut spared) = (BTreeSet::new(), BTreeMap::new());
         for line in &past {
             match line {
                 // What came before was another's, whose own line could not be written.
@@ -152,7 +153,7 @@ impl Court {
                     spared.remove(id);
                 }
                 Line::Done { id } => drop(over.insert(*id)),
-                Line::Spared { id, .. } => drop(spared.insert(*id)),
+                Line::Spared { id, hands_off, .. } => drop(spared.insert(*id, *hands_off)),
                 Line::Step { id, what, ok, .. } if *ok => {
                     done.entry(*id).or_default().insert(what.clone());
                 }
@@ -168,8 +169,7 @@ impl Court {
                     if done.get(&found.id).is_some_and(|done| done.contains(FAIL)) {
                         self.actor.note_failed(found.boot());
                     }
-                    let spared = spared.contains(&found.id);
-                    let number = self.recall(&found, spared);
+                    let number = self.recall(&found, spared.get(&found.id).copied());
                     let real = !found.dry_run && !self.actor.dry_run;
                     let begun = found.refrained.is_none() && !over.contains(&found.id);
                     let acts = |number: &usize| self.rules()[*number].acts();
@@ -219,8 +219,9 @@ impl Court {
     }
 
     /// Judges again as an earlier run did; gives the number of the rule if the guest is
-    /// not known to run another boot.
-    fn recall(&mut self, found: &Found, spared: bool) -> Option<usize> {
+    /// not known to run another boot. If the guest was spared, `spared` says whether that was
+    /// for being in an operator's hands.
+    fn recall(&mut self, found: &Found, spared: Option<bool>) -> Option<usize> {
         let mut all = self.rules().iter();
         let number = all.position(|rule| rule.name == found.rule);
         let now = boot_ns();
@@ -246,7 +247,8 @@ impl Court {
             return None;
         }
         let holds = found.refrained.as_deref().is_none_or(Refrain::holds);
-        let held = found.until_boot_ns > now && !spared && holds;
+        let is_over = spared == Some(false);
+        let held = found.until_boot_ns > now && !is_over && holds;
         if held {
             let until = i128::from(found.until_boot_ns);
             self.judge.note_held(number, boot.clone(), until);
@@ -256,14 +258,14 @@ impl Court {
         }
         // Of a state that comes again without being counted nobody knows whether it is
         // the same.
-        let same = held || !AGAIN.contains(&found.event.as_str());
+        let same = held || spared == Some(true) || !AGAIN.contains(&found.event.as_str());
         let hangs = found.fields.get("hangs").and_then(Json::as_u64);
         if let Some(hangs) = hangs.filter(|_| found.probe == GUEST && same) {
             let boot = boot.clone();
             self.judge.note_told(number, boot, &found.event, hangs);
         }
         if self.rules()[number].is_deadly() {
-            self.recall_deadly(number, found, spared);
+            self.recall_deadly(number, found, spared.is_some());
         }
         Some(number)
     }

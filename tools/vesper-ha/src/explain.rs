@@ -71,11 +71,19 @@ pub fn explain(args: &Explain, lines: Vec<Line>, out: &mut impl Write) -> Result
                     story.steps.push(step);
                 }
             }
-            Line::Spared { id, at_ns } => {
+            Line::Spared {
+                id,
+                at_ns,
+                hands_off,
+            } => {
+                let text = match hands_off {
+                    true => "the guest is in an operator's hands",
+                    false => "the guest counts as well",
+                };
                 let step = Step {
                     what: "spared".into(),
                     ok: true,
-                    text: "the guest counts as well".into(),
+                    text: text.into(),
                     at_ns,
                 };
                 if let Some(story) = stories.get_mut(&id) {

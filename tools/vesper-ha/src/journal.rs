@@ -74,6 +74,9 @@ pub enum Line {
         id: u64,
         /// When, in nanoseconds since 1970.
         at_ns: i64,
+        /// Or the guest was in an operator's hands.
+        #[serde(default, skip_serializing_if = "is_no")]
+        hands_off: bool,
     },
     /// An operator says that a guest is well.
     Cleared {

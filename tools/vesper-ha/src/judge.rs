@@ -8,6 +8,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use crate::action::Spared;
 use crate::event::{Boot, Event};
 use crate::refused::Refused;
 use crate::rule::Rule;
@@ -229,14 +230,25 @@ impl Judge {
         self.ending.retain(|boot, _| wanted(boot));
     }
 
-    /// The guest was left alone, as what the rule found was over by then; but `failed`, for
-    /// something else, it was before.
-    pub fn spared(&mut self, rule: usize, boot: &Boot, failed: bool) {
-        match failed {
-            true => drop(self.failed.insert(boot.clone(), false)),
-            false => drop(self.failed.remove(boot)),
+    /// The guest was left alone, as what the rule found was over by then, or as it was in an
+    /// operator's hands; but failed, for something else, it may have been before.
+    pub fn spared(&mut self, spared: &Spared) {
+        let boot = &spared.boot;
+        match (spared.failed, self.failed.get_mut(boot)) {
+            (false, _) => drop(self.failed.remove(boot)),
+            (true, Some(destroyed)) => *destroyed = false,
+            // That one was spared, too.
+            (true, None) => {}
         }
-        self.tallies.remove(&(rule, boot.clone()));
+        if spared.hands_off {
+            // More of the same would be left alone as well, and is no use of the limit.
+            let mut acted = self.acted.iter();
+            if let Some(last) = acted.rposition(|(_, guest)| *guest == boot.guest) {
+                self.acted.remove(last);
+            }
+        } else {
+            self.tallies.remove(&(spared.rule, boot.clone()));
+        }
     }
 
     /// What the rule had set because of a guest is taken back: more of the same is news.

@@ -96,7 +96,7 @@ pub fn run(args: &Run, places: &Places, device: &Path, debugfs: Option<&Path>) -
         let news = court.look(&host.domains()?);
         court.hear(news);
         let round = feed.take(&mut court);
-        court.hear_of_hangs(&round.behind);
+        court.hear_of_hangs(&round.behind, &round.unseen);
         round
             .failed
             .iter()

@@ -65,7 +65,7 @@ impl Stale {
         *last = at.max(*last);
     }
 
-    /// All records were read, but for those of guests that are `behind`.
+    /// All records were read, but maybe for those of guests that are `behind`.
     pub fn read(&mut self, behind: &BTreeSet<String>, now: i64) {
         let before = |guest: &String| (guest.clone(), self.all_read(guest));
         self.behind = behind.iter().map(before).collect();

@@ -14,7 +14,7 @@ impl Court {
     /// for the sake of what is over, and is judged again.
     pub(super) fn hear_of_spared(&mut self) {
         for spared in self.actor.spared() {
-            self.judge.spared(spared.rule, &spared.boot, spared.failed);
+            self.judge.spared(&spared);
             self.judge_again(&spared.boot);
         }
     }

@@ -93,7 +93,7 @@ fn one_that_was_failed_is_killed_once_if_it_panics() {
     let refrain = [Verdict::Refrain { rule, why }];
     assert_eq!(judge.judge(&both, &panicked(2), None, false, 2), refrain);
     // It was left alone after all, and panics again.
-    judge.spared(1, &event("a", "1", 0).boot, true);
+    judge.spared(&well(1, &event("a", "1", 0).boot, true));
     assert_eq!(judge.judge(&both, &panicked(2), None, false, 2), act);
     // The other way round, and after a restart.
     let mut judge = Judge::new(LIMIT);
@@ -254,6 +254,54 @@ fn an_orderly_end_is_left_alone() {
     assert_eq!(acts(&judge.judge(&both, &killed(now), None, false, now)), 1);
 }
 
+/// What the rule found in it was over by then.
+fn well(rule: usize, boot: &Boot, failed: bool) -> Spared {
+    Spared {
+        rule,
+        boot: boot.clone(),
+        failed,
+        hands_off: false,
+    }
+}
+
+#[test]
+fn in_the_hands_of_an_operator_nothing_is_held_against_a_guest() {
+    let rules = rules("fail = true\nhold = \"60s\"");
+    let mut judge = Judge::new(Limit {
+        per_guest: 1,
+        ..LIMIT
+    });
+    let spared = Spared {
+        hands_off: true,
+        ..well(0, &event("a", "1", 0).boot, false)
+    };
+    let step = |judge: &mut Judge, seconds| {
+        let now = seconds * SECOND;
+        acts(&judge.judge(&rules, &event("a", "1", now), None, false, now))
+    };
+    // The rule is held as ever, but what comes then need not wait for the limit.
+    assert_eq!(step(&mut judge, 0), 1);
+    judge.spared(&spared);
+    assert_eq!(step(&mut judge, 59), 0);
+    assert!(judge.admit("a", 59 * SECOND));
+    assert!(!judge.admit("a", 59 * SECOND));
+}
+
+#[test]
+fn of_two_that_were_left_alone_either_may_be_heard_of_first() {
+    let rules = rules("fail = true");
+    let of = event("a", "1", 0);
+    for failed in [[false, true], [true, false]] {
+        let mut judge = Judge::new(LIMIT);
+        judge.note_failed(of.boot.clone(), false);
+        judge.note_failed(of.boot.clone(), true);
+        for failed in failed {
+            judge.spared(&well(1, &of.boot, failed));
+        }
+        assert_eq!(acts(&judge.judge(&rules, &of, None, false, 0)), 1);
+    }
+}
+
 #[test]
 fn spared_and_forgotten() {
     let rules = rules("fail = true\nhold = \"1h\"");
@@ -262,7 +310,7 @@ fn spared_and_forgotten() {
     let again = |judge: &mut Judge| acts(&judge.judge(&rules, &event("a", "1", 0), None, false, 0));
     assert_eq!(again(&mut judge), 1);
     assert_eq!(again(&mut judge), 0);
-    judge.spared(0, &boot, false);
+    judge.spared(&well(0, &boot, false));
     assert_eq!(again(&mut judge), 1);
     assert_eq!(again(&mut judge), 0);
     judge.forget("b");
@@ -306,7 +354,7 @@ fn what_was_refused_is_judged_once_more_if_the_guest_was_left_alone() {
     // The first of each rule is kept, as long as it takes.
     judge.refused.note(1, &of("oops", 5));
     assert_eq!(again(&mut judge), []);
-    judge.spared(0, &boot, false);
+    judge.spared(&well(0, &boot, false));
     let act = |rule, held_back, failed| Verdict::Act {
         rule,
         held_back,
@@ -322,13 +370,13 @@ fn what_was_refused_is_judged_once_more_if_the_guest_was_left_alone() {
     assert_eq!(again(&mut judge), []);
     // It has begun to shut down meanwhile.
     assert_eq!(step(&mut judge, "exit", 10), refused(3));
-    judge.spared(2, &boot, false);
+    judge.spared(&well(2, &boot, false));
     judge.note_ending(boot.clone(), 10);
     let (rule, why) = (3, Refrain::Ending);
     let ending = [(of("exit", 10), Verdict::Refrain { rule, why })];
     assert_eq!(again(&mut judge), ending);
     // What is found then is refused again, and gone with the boot.
-    judge.spared(0, &boot, true);
+    judge.spared(&well(0, &boot, true));
     judge.note_failed(boot.clone(), true);
     assert_eq!(step(&mut judge, "hung", 11), refused(0));
     assert_eq!(judge.refused.boots(), [boot.clone()]);

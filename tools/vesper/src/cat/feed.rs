@@ -25,9 +25,10 @@ use crate::timeline::{Counter, Reading, WallClock};
 /// without end holds up nobody else. So many records, out of so many bytes.
 const BATCH: usize = 1024;
 const BATCH_BYTES: usize = 1 << 20;
-/// Metadata come in pieces: what can't be read is tried again after [`RETRY`], and for
-/// [`PATIENCE`] it is not said that it can't. What can't be opened is tried again after
-/// that.
+/// Metadata come in pieces: what can't be read is tried again after as long as it has been
+/// there, [`SOON`] at least and [`RETRY`] at most, and for [`PATIENCE`] it is not said that
+/// it can't. What can't be opened is tried again after that.
+const SOON: Duration = Duration::from_millis(5);
 const RETRY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Of all that has had one name, so many are followed at a time, and the metadata of so many
@@ -68,6 +69,8 @@ pub struct Feed<C> {
     unread: BTreeMap<u64, Unread>,
     /// There are modules that have to wait until others of their name have ended.
     put_off: bool,
+    /// Guests of which there are modules, or files of these, that are not followed yet.
+    unseen: BTreeSet<String>,
     /// There may be modules or files that are not followed yet.
     stale: bool,
     /// Something could not be opened or read, as when too much is open: it is tried again then.
@@ -122,6 +125,8 @@ pub struct Round {
     pub failed: Vec<Error>,
     /// Guests of which there is more that poll() does not tell of: come back at once.
     pub behind: BTreeSet<String>,
+    /// Guests of which there may be more in what could not be followed yet.
+    pub unseen: BTreeSet<String>,
 }
 
 impl<C: Control> Feed<C> {
@@ -138,6 +143,7 @@ impl<C: Control> Feed<C> {
             modules: BTreeMap::new(),
             unread: BTreeMap::new(),
             put_off: false,
+            unseen: BTreeSet::new(),
             stale: true,
             again: None,
         })
@@ -167,6 +173,7 @@ impl<C: Control> Feed<C> {
         let mut unread = std::mem::take(&mut self.unread);
         let mut parsed: BTreeMap<(String, String), usize> = BTreeMap::new();
         self.put_off = false;
+        self.unseen.clear();
         let mut all: Vec<_> = self
             .watch
             .find(&self.debugfs, &self.targets)?
@@ -192,10 +199,12 @@ impl<C: Control> Feed<C> {
             let is_full = self.modules.values().filter(is_same).count() >= most;
             self.put_off |= is_full;
             if is_full || before.as_ref().is_some_and(|before| !before.is_due()) {
+                if is_full || before.as_ref().is_some_and(|before| before.since.is_some()) {
+                    self.unseen.insert(guest.to_owned());
+                }
                 if let Some(before) = before {
                     // Or else it is when others have ended.
                     if let (Some(again), false) = (before.again, is_full) {
-                        self.stale |= before.since.is_some();
                         self.look_again_at(again);
                     }
                     self.unread.insert(number, before);
@@ -212,6 +221,7 @@ impl<C: Control> Feed<C> {
                 // Another has taken the name meanwhile: that is what was opened.
                 Ok((files, _)) if files.identity().ok() != Some((meta.dev(), number)) => {
                     self.stale = true;
+                    self.unseen.insert(guest.to_owned());
                     continue;
                 }
                 Ok(opened) => opened,
@@ -223,6 +233,7 @@ impl<C: Control> Feed<C> {
                 }
                 Err(error) => {
                     self.look_again_at(Instant::now() + PATIENCE);
+                    self.unseen.insert(guest.to_owned());
                     let since = before.map_or(Some(Instant::now()), |before| before.since);
                     refused.extend(self.leave(number, since, None, Some(error), true));
                     continue;
@@ -232,6 +243,7 @@ impl<C: Control> Feed<C> {
             let since = match before {
                 Some(before) if before.text == Some(print) => {
                     let (since, error) = (before.since, before.error);
+                    self.unseen.extend(since.map(|_| guest.to_owned()));
                     refused.extend(self.leave(number, since, Some(print), error, is_current));
                     continue;
                 }
@@ -243,6 +255,7 @@ impl<C: Control> Feed<C> {
                 .or_default();
             if *parsed >= most {
                 self.look_again_at(Instant::now() + RETRY);
+                self.unseen.insert(guest.to_owned());
                 continue;
             }
             *parsed += 1;
@@ -261,6 +274,7 @@ impl<C: Control> Feed<C> {
                     self.modules.insert(number, followed);
                 }
                 Err(error) => {
+                    self.unseen.extend(since.map(|_| guest.to_owned()));
                     refused.extend(self.leave(number, since, Some(print), Some(error), is_current));
                 }
             }
@@ -271,6 +285,7 @@ impl<C: Control> Feed<C> {
             let is_new = lacks && !followed.lacks;
             followed.lacks = lacks;
             if let Err(error) = found {
+                self.unseen.insert(followed.guest.clone());
                 let again = Instant::now() + PATIENCE;
                 self.again = Some(self.again.map_or(again, |before| before.min(again)));
                 refused.extend(is_new.then_some(error));
@@ -289,8 +304,12 @@ impl<C: Control> Feed<C> {
         may_change: bool,
     ) -> Option<Error> {
         let now = Instant::now();
-        let waits = since.is_some_and(|first| now.duration_since(first) < PATIENCE);
-        self.stale |= waits;
+        let age = since.map_or(RETRY, |first| now.duration_since(first));
+        let waits = since.is_some() && age < PATIENCE;
+        let again = now + age.clamp(SOON, RETRY);
+        if waits {
+            self.look_again_at(again);
+        }
         let (kept, said) = match (waits, since) {
             (true, _) => (error, None),
             (false, Some(_)) => (None, error),
@@ -300,7 +319,7 @@ impl<C: Control> Feed<C> {
             since: since.filter(|_| waits),
             error: kept,
             text,
-            again: (waits || may_change).then_some(now + RETRY),
+            again: (waits || may_change).then_some(again),
         };
         self.unread.insert(number, unread);
         said
@@ -326,17 +345,19 @@ impl<C: Control> Feed<C> {
     /// something to do that no file tells of.
     pub fn pause(&self) -> Option<Duration> {
         let waiting = self.modules.values().any(|of| !of.late.is_empty());
-        let unread = self.unread.values().any(|of| of.since.is_some());
         let again = self.again;
         let again = again.map(|again| again.saturating_duration_since(Instant::now()));
-        let steps = [waiting.then_some(STEP), unread.then_some(RETRY), again];
+        let steps = [waiting.then_some(STEP), again];
         steps.into_iter().flatten().min()
     }
 
     /// Reads some of what there is, each module's records in order of time. What
     /// can't be read is followed no longer, and told of.
     pub fn take(&mut self, judge: &mut impl Judge) -> Round {
-        let mut round = Round::default();
+        let mut round = Round {
+            unseen: self.unseen.clone(),
+            ..Round::default()
+        };
         self.read_clocks();
         let (before, mut failed) = (self.modules.len(), Vec::new());
         self.modules.retain(|&number, followed| {
@@ -637,6 +658,8 @@ mod tests {
         feed.follow(|_, _| true).unwrap();
         let first = "signal@1 signal@2 signal@3 signal@4 signal other";
         assert_eq!(followed(&feed), first);
+        let unseen = |feed: &Feed<Device>| feed.unseen.iter().cloned().collect::<Vec<_>>();
+        assert_eq!(unseen(&feed), ["host"]);
         feed.stale = true;
         feed.follow(|_, _| true).unwrap();
         assert_eq!(followed(&feed), first);
@@ -654,6 +677,14 @@ mod tests {
         };
         let now: Vec<_> = names.iter().filter(is_followed).collect();
         assert_eq!(now, ["signal@4", "signal@5", "signal@6", "signal", "other"]);
+        assert_eq!(unseen(&feed), ["host"]);
+        for name in &names[3..9] {
+            fs::rename(module(root.path(), name), root.path().join(name)).unwrap();
+        }
+        feed.modules.clear();
+        feed.stale = true;
+        feed.follow(|_, _| true).unwrap();
+        assert!(unseen(&feed).is_empty());
     }
 
     #[test]
@@ -669,6 +700,7 @@ mod tests {
             feed.follow(|_, _| true).unwrap()
         };
         assert!(follow(&mut feed).is_empty());
+        assert_eq!(feed.unseen.len(), 1);
         let print = feed.unread[&number(&dir)].text;
         assert_eq!(print, Some(fingerprint(b"rubbish")));
         // One that would parse, if it were not taken for what did not.
@@ -686,7 +718,7 @@ mod tests {
         fs::write(dir.join("metadata"), good + "\n").unwrap();
         assert!(follow(&mut feed).is_empty());
         assert_eq!(feed.modules.len(), 1);
-        assert!(feed.unread.is_empty());
+        assert!(feed.unread.is_empty() && feed.unseen.is_empty());
     }
 
     #[test]
